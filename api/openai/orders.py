@@ -68,7 +68,9 @@ async def order_video(
     content = [canonical(body), order.file_sha256 or ""]
 
     def render(execution_id: ExecutionId) -> bytes:
-        answer = Accepted(execution_id=execution_id, status_url=status_url(services, execution_id))
+        answer = Accepted(
+            execution_id=execution_id, status_url=status_url(services.public_base_url, execution_id)
+        )
         return answer.model_dump_json(by_alias=True).encode()
 
     return await accept_order(

@@ -71,7 +71,8 @@ async def test_lost_answers_buy_one_video(
 async def test_equal_orders_without_a_loss_are_two_videos(world: World) -> None:
     url = f"{world.stack.config.api_url}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key=world.user.api_key) as client:
-        ids = {(await client.videos.create(prompt=PROMPT, seconds="2")).id for _ in range(2)}
+        buyer = PythonClient(client=client)
+        ids = {(await buyer.create(prompt=PROMPT, seconds="2"))["id"] for _ in range(2)}
     assert len(ids) == 2
 
 

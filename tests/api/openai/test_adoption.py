@@ -1,7 +1,6 @@
 """Orders over /v1 that the client repeats get the video of the earlier attempt."""
 
 import time
-from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -163,14 +162,3 @@ async def test_attempts_at_once_are_refused_until_one_is_accepted(
         with pytest.raises(IdempotencyInProgressError):
             await accept(shared_api, shopper, 1)
     assert not (await accept(shared_api, shopper, 1)).replayed
-
-
-async def test_a_deleted_video_is_not_adopted(shared_api: Api, shopper: TestUser) -> None:
-    """The rows of deleted executions leave nothing of the order."""
-    first = id_of(await order(shopper, 0))
-    async with shared_api.database.as_system() as conn:
-        columns: Mapping[str, object] | None = await conn.fetchrow(
-            "DELETE FROM unkeyed_orders WHERE execution_id = $1 RETURNING fingerprint", first
-        )
-    assert columns is not None
-    assert id_of(await order(shopper, 1)) != first
