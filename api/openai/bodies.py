@@ -22,6 +22,7 @@ NO_FILE_IDS: Final = (
     "is not supported: this service has no files of OpenAI. Send the picture itself as the file "
     'input_reference, or {"image_url": …}'
 )
+_SECONDS: Final = r"^[1-9][0-9]{0,2}$"
 Text32 = Annotated[str, Field(max_length=32)]
 Text200 = Annotated[str, Field(max_length=200)]
 
@@ -49,8 +50,16 @@ class CreateVideo(OpenAIBody):
     model: Text200 | None = Field(
         None, description="See `GET /v1/models`. Default: the service's default."
     )
-    seconds: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] | None = Field(
-        None, description='Whole seconds. Default: "4", or the length of the model nearest to it.'
+    seconds: Annotated[str, Field(pattern=_SECONDS)] | None = Field(
+        None,
+        description='Whole seconds. Default: "4", or the length of the model nearest to it.',
+        json_schema_extra={
+            "anyOf": [
+                {"type": "string", "pattern": _SECONDS},
+                {"type": "integer", "minimum": 1, "maximum": 999},
+                {"type": "null"},
+            ]
+        },
     )
     size: Annotated[str, Field(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")] | None = Field(
         None,
@@ -158,6 +167,19 @@ def canonical(body: CreateVideo) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
 
+_FORM_FIELDS: Final = (
+    *("prompt", "model", "seconds", "size", "max_cost", "seed", "webhook", "image_model"),
+    *("resolution", "aspect_ratio"),
+)
+
+
+def _text(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field in a form: it is left out instead of null."""
+    return {key: value for key, value in schema.items() if key not in ("anyOf", "default")} | (
+        schema["anyOf"][0] if "anyOf" in schema else {}
+    )
+
+
 def _request_body() -> dict[str, Any]:
     schema = CreateVideo.model_json_schema()
     schema["examples"] = [
@@ -173,9 +195,10 @@ def _request_body() -> dict[str, Any]:
     form = {
         "type": "object",
         "required": ["prompt"],
-        "description": "The same fields as text, members as `metadata[orderId]`.",
+        "additionalProperties": False,
+        "description": "The fields of the JSON body as text, members as `metadata[orderId]`.",
         "properties": {
-            "prompt": properties["prompt"],
+            **{name: _text(properties[name]) for name in _FORM_FIELDS},
             INPUT_REFERENCE: {"type": "string", "format": "binary"},
         },
     }

@@ -48,7 +48,7 @@ async def download_video(
     request: Request,
     user_id: CurrentUser,
     video_id: str,
-    variant: Annotated[str, Query(max_length=32, description="`video` or `thumbnail`.")] = "video",
+    variant: Annotated[str, Query(json_schema_extra={"enum": list(VARIANTS)})] = "video",
 ) -> Response:
     """Redirect to the video, or to its first picture: its start picture, or its poster.
 
