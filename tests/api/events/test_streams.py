@@ -10,7 +10,7 @@ from tests.api.events.conftest import Watched, path_of
 from tests.api.events.sse import opened
 from tests.support.changes import buy, finish, send
 
-SECONDS = 30
+SECONDS = 150
 
 
 async def test_stream_begins_with_a_snapshot_and_ends_with_the_end(
