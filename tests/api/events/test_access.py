@@ -29,16 +29,16 @@ async def test_stream_beyond_the_limit_of_a_key_gets_429(
     one = await watched.execution()
     limit = int(SETTINGS["STREAMS_PER_KEY"])
     async with asyncio.timeout(SECONDS), AsyncExitStack() as stack:
-        for _ in range(limit):
-            client = await stack.enter_async_context(opened(http, path_of(one)))
-            await client.next()
+        clients = [
+            await stack.enter_async_context(opened(http, path_of(one))) for _ in range(limit)
+        ]
         for path in (path_of(one), "/api/events"):
             refused = await http.get(path)
             problem = refused.json()
             assert (refused.status_code, problem["code"]) == (429, "too_many_streams")
             assert refused.headers["retry-after"] == "5"
             assert f"limit {limit}" in problem["detail"]
-        await client.response.aclose()
+        await clients[0].response.aclose()
         while (await http.head(path_of(one))).status_code == 429:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.05)
 
