@@ -33,7 +33,7 @@ from tests.support.rows import Accepted, accept, new_execution
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 NOWHERE: Final = "127.0.0.1:9"
-AT_ONCE: Final = 200
+AT_ONCE: Final = 100
 """Streams that open at the same time."""
 SPARE_FILES: Final = 500
 RECORD_TRIGGERS: Final = """
@@ -167,6 +167,7 @@ async def _streams(
     settings = {
         "LOG_LEVEL": "ERROR",
         "RATE_LIMIT_READS": "0",
+        "DATABASE_POOL_SIZE": "10",
         "API_MAX_CONNECTIONS": str(max(options.streams + SPARE_FILES, 1000)),
         **{f"STREAMS_PER_{name}": most for name in ("KEY", "USER", "PROCESS")},
     }
