@@ -14,9 +14,11 @@ from api.events.frames import HEARTBEAT
 from api.events.hub import Hub
 from api.events.limits import StreamLimits, TooManyStreamsError
 from api.events.stream import BLOCKED_SECONDS, LIFE_SECONDS, Stream
+from api.executions.outlook import Outlooks
 from api.http.server import DRAIN_SECONDS
 from core.domain.ids import UserId
 from core.domain.states import ExecutionStatus
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.retries import QUEUE_AGAIN
 from core.store.jobs.sends import mark_waiting
 from core.webhooks.asset_links import AssetLinks
@@ -32,6 +34,7 @@ END_LISTENERS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = 'takeone-listen' AND datname = current_database()
 """
+OUTLOOKS = Outlooks(limits=ConcurrencyLimits())
 MANY = StreamLimits(per_key=100, per_user=100, per_process=100)
 
 
@@ -173,7 +176,10 @@ async def test_client_too_slow_for_events_gets_a_snapshot(watched: Watched) -> N
     one = await watched.execution()
     links = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
     client = SlowClient()
-    async with asyncio.timeout(SECONDS), Hub(watched.database, links, MANY).running() as hub:
+    async with (
+        asyncio.timeout(SECONDS),
+        Hub(watched.database, links, MANY, OUTLOOKS).running() as hub,
+    ):
         stream = Stream(
             user_id=one.user_id, credential="key", execution_id=one.execution_id, last=3
         )
@@ -208,7 +214,10 @@ async def test_client_that_leaves_frees_its_place(watched: Watched) -> None:
     client = SlowClient()
     client.reads.set()
     limits = StreamLimits(per_key=1, per_user=9, per_process=9)
-    async with asyncio.timeout(SECONDS), Hub(watched.database, links, limits).running() as hub:
+    async with (
+        asyncio.timeout(SECONDS),
+        Hub(watched.database, links, limits, OUTLOOKS).running() as hub,
+    ):
         stream = Stream(user_id=watched.user_id, credential="key")
         serving = asyncio.create_task(
             hub.open(stream)({"type": "http"}, client.receive, client.send)
