@@ -25,8 +25,12 @@ from tests.sdk.schema_samples import Samples, Schema
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
+OFFER = webhooks.Offer(
+    id="evt_1", type="execution.completed", delivery=1, number=1, body="{}", headers={}
+)
 NOT_FOR_CLIENTS = {
     "receive_callback": "only providers send callbacks",
+    "listen_to_endpoint": "a stream, read by endpoints.listen",
     "follow_execution": "a stream, read by executions.events",
     "follow_account": "a stream, read by waits for several executions",
 }
@@ -62,6 +66,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "read_asset": lambda c: c.assets.get("asset_1"),
     "remove_asset": lambda c: c.assets.delete("asset_1"),
     "download_asset": lambda c: c.assets.address("asset_1", name="film"),
+    "report_attempt": lambda c: c.endpoints.report(
+        "end_1", OFFER, duration_ms=12, status_code=200, excerpt="thanks"
+    ),
     "create_endpoint": lambda c: c.endpoints.create(url="https://example.com/hook"),
     "read_endpoints": lambda c: c.endpoints.page(limit=5),
     "read_endpoint": lambda c: c.endpoints.get("end_1"),
