@@ -78,7 +78,8 @@ async def test_examples_of_the_guide_run_one_after_the_other(world: World, tmp_p
     printed = await run(world, "\n".join(examples("docs/how-to/python-client.md")), tmp_path)
     assert "max_cost_exceeded" in printed
     assert names_in(tmp_path) == {
-        "first-frame.png", "boat.mp4", "film.mp4", "film.srt", "boat.png",
+        "first-frame.png", "boat.mp4", "drawn.png", "film.mp4", "film.srt", "card-1.png",
+        "card-2.png", "boat.png",
     }  # fmt: skip
 
 
