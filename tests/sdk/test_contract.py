@@ -41,7 +41,17 @@ NOW = datetime(2026, 11, 29, tzinfo=UTC)
 OFFER = webhooks.Offer(
     id="evt_1", type="execution.completed", delivery=1, number=1, body="{}", headers={}
 )
-NOT_FOR_CLIENTS = {"receive_callback": "only providers send callbacks"}
+_FOR_OPENAI = "OpenAI clients call these"
+NOT_FOR_CLIENTS = {
+    "receive_callback": "only providers send callbacks",
+    "create_video": _FOR_OPENAI,
+    "get_video": _FOR_OPENAI,
+    "list_videos": _FOR_OPENAI,
+    "delete_video": _FOR_OPENAI,
+    "cancel_video": _FOR_OPENAI,
+    "download_video": _FOR_OPENAI,
+    "list_video_models": _FOR_OPENAI,
+}
 
 
 def first(events: Any, count: int) -> Any:
