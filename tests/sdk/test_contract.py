@@ -38,7 +38,17 @@ from tests.sdk.stream_server import frame
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
-NOT_FOR_CLIENTS = {"receive_callback": "only providers send callbacks"}
+_FOR_OPENAI = "OpenAI clients call these"
+NOT_FOR_CLIENTS = {
+    "receive_callback": "only providers send callbacks",
+    "create_video": _FOR_OPENAI,
+    "get_video": _FOR_OPENAI,
+    "list_videos": _FOR_OPENAI,
+    "delete_video": _FOR_OPENAI,
+    "cancel_video": _FOR_OPENAI,
+    "download_video": _FOR_OPENAI,
+    "list_video_models": _FOR_OPENAI,
+}
 
 
 def first(events: Any, count: int) -> Any:
