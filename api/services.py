@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from api.events.hub import Hub
 from api.events.limits import StreamLimits
+from api.executions.outlook import Outlooks
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
 from core.media.pictures import PictureConverter
@@ -42,7 +43,8 @@ class Services:
     public_base_url: URL at which clients reach the API, without a trailing slash.
     files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
     expire. links: builds the stable URLs of files.
-    imports: imports files that users upload.
+    imports: imports files that users upload. outlooks: reads queue positions
+    and estimates.
     streams: the open event streams.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
@@ -63,6 +65,7 @@ class Services:
     issuer: Issuer | None
     outbound: OutboundRules
     imports: AssetImporter
+    outlooks: Outlooks
     streams: Hub
 
     @property
@@ -124,6 +127,7 @@ async def _services(
     issuer: Issuer | None,
 ) -> Services:
     links = AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url)
+    outlooks = Outlooks(limits=ConcurrencyLimits.of(settings))
     stream_limits = StreamLimits(
         per_key=settings.streams_per_key,
         per_user=settings.streams_per_user,
@@ -147,11 +151,12 @@ async def _services(
             window_seconds=settings.rate_limit_window_seconds,
             user_factor=settings.rate_limit_user_factor,
         ),
-        limits=ConcurrencyLimits.of(settings),
+        limits=outlooks.limits,
         issuer=issuer,
         outbound=settings.outbound_rules(),
         imports=imports,
-        streams=Hub(imports.database, links, stream_limits),
+        outlooks=outlooks,
+        streams=Hub(imports.database, links, stream_limits, outlooks),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from api.events.schemas import End, Progress
+from api.executions.outlook import NO_OUTLOOK, Outlook
 from api.executions.presenter import execution_response, job_body
 from api.executions.responses import Cost, ErrorBody
 from core.domain.money import NanoUsd, usd_text
@@ -33,6 +34,7 @@ class Reading:
     after: int
     events: Sequence[ExecutionEvent] = ()
     record: ExecutionStatusRecord | None = None
+    outlook: Outlook = NO_OUTLOOK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ def _snapshot(reading: Reading, links: AssetLinks) -> Frames:
 def _document(reading: Reading, links: AssetLinks) -> BaseModel:
     if reading.record is None:
         raise ValueError("the execution itself was not read")
-    return execution_response(reading.record, links)
+    return execution_response(reading.record, links, reading.outlook)
 
 
 def _event_frame(event: ExecutionEvent, reading: Reading, links: AssetLinks) -> bytes:

@@ -18,6 +18,7 @@ from api.events.limits import OpenStreams, StreamLimits
 from api.events.listener import Note, listen
 from api.events.schemas import Changed, ChangedWebhook
 from api.events.stream import EventStream, Stream
+from api.executions.outlook import NO_OUTLOOK, Outlook, Outlooks
 from core.domain.ids import EventId, ExecutionId, UserId
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_ERRORS, Database
@@ -60,11 +61,14 @@ class _Work:
 class Hub:
     """All open event streams of this process."""
 
-    def __init__(self, database: Database, links: AssetLinks, limits: StreamLimits) -> None:
+    def __init__(
+        self, database: Database, links: AssetLinks, limits: StreamLimits, outlooks: Outlooks
+    ) -> None:
         self.counts = OpenStreams(limits)
         self.closed = False
         self._database = database
         self._links = links
+        self._outlooks = outlooks
         self._by_execution = defaultdict[ExecutionId, set[Stream]](set)
         self._by_user = defaultdict[UserId, set[Stream]](set)
         self._work = _Work()
@@ -110,10 +114,18 @@ class Hub:
             if after is None or not 0 <= position.last - after <= MOST_EVENTS:
                 after, with_record = position.last, True
             events = await list_events(conn, user_id, execution_id, after=after, limit=MOST_EVENTS)
-            record = None
+            record, outlooks = None, dict[ExecutionId, Outlook]()
             if with_record or needs_record(position, events):
                 record = await find_execution(conn, user_id, execution_id)
-        return Reading(position=position, after=after, events=events, record=record)
+            if record is not None:
+                outlooks = await self._outlooks.read(conn, user_id, [record])
+        return Reading(
+            position=position,
+            after=after,
+            events=events,
+            record=record,
+            outlook=outlooks.get(execution_id, NO_OUTLOOK),
+        )
 
     def open(self, stream: Stream, first: Frames | None = None) -> EventStream:
         """Return the response that serves a stream after its first frames."""

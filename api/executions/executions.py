@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth.authentication import CurrentUser
+from api.executions.outlook import NO_OUTLOOK
 from api.executions.parameters import ExecutionIdPath
 from api.executions.presenter import (
     cancelled_response,
@@ -40,9 +41,10 @@ async def get_execution(
     services = services_of(request)
     async with services.database.reading_as(user_id) as conn:
         execution = await find_execution(conn, user_id, execution_id)
-    if execution is None:
-        raise not_found(EXECUTIONS_PATH)
-    return execution_response(execution, services.links)
+        if execution is None:
+            raise not_found(EXECUTIONS_PATH)
+        outlooks = await services.outlooks.read(conn, user_id, [execution])
+    return execution_response(execution, services.links, outlooks.get(execution_id, NO_OUTLOOK))
 
 
 @router.get(
@@ -72,9 +74,10 @@ async def list_own_executions(
     services = services_of(request)
     async with services.database.reading_as(user_id) as conn:
         page = await list_executions(conn, user_id, selection)
+        outlooks = await services.outlooks.read(conn, user_id, page.data)
     next_id = page.next_before_id
     cursor = encode_cursor(next_id) if next_id is not None else None
-    return execution_list_response(page, cursor, services.links)
+    return execution_list_response(page, cursor, services.links, outlooks)
 
 
 @router.post(

@@ -1,12 +1,13 @@
 """Build response bodies from store and ordering records."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from fastapi import Response
 
+from api.executions.outlook import NO_OUTLOOK, Outlook
 from api.executions.responses import (
     Cancelled,
     Cost,
@@ -30,7 +31,7 @@ from core.domain.states import JobState
 from core.ordering.idempotency import Answer
 from core.ordering.retry import QueuedRetry
 from core.store.executions.lists import ExecutionPage
-from core.store.executions.status import ExecutionStatusRecord, JobStatus
+from core.store.executions.status import ExecutionStatusRecord, JobStatus, latest_jobs
 from core.webhooks.asset_links import AssetLinks
 from core.webhooks.waiting import waiting_json
 
@@ -79,8 +80,11 @@ def retried_response(base_url: str, retry: QueuedRetry) -> Retried:
     )
 
 
-def execution_response(record: ExecutionStatusRecord, links: AssetLinks) -> Execution:
-    latest = _latest_jobs(record.jobs)
+def execution_response(
+    record: ExecutionStatusRecord, links: AssetLinks, outlook: Outlook = NO_OUTLOOK
+) -> Execution:
+    """Return an execution. outlook: of an open one, from read_outlooks."""
+    latest = latest_jobs(record.jobs)
     return Execution(
         id=record.execution_id,
         type=PlanType(record.type),
@@ -93,6 +97,8 @@ def execution_response(record: ExecutionStatusRecord, links: AssetLinks) -> Exec
         else next((job.step for job in latest if _is_running(job)), None),
         completed_jobs=[job.step for job in latest if job.state is JobState.COMPLETED],
         failed_jobs=[job.step for job in latest if job.state is JobState.FAILED],
+        queue=outlook.queue,
+        eta=outlook.eta,
         jobs=[job_body(job) for job in record.jobs],
         waiting_for=[
             WaitingFor.model_validate(waiting_json(approval, record.held_by_step, links))
@@ -115,11 +121,16 @@ def execution_response(record: ExecutionStatusRecord, links: AssetLinks) -> Exec
 
 
 def execution_list_response(
-    page: ExecutionPage, next_cursor: str | None, links: AssetLinks
+    page: ExecutionPage,
+    next_cursor: str | None,
+    links: AssetLinks,
+    outlooks: Mapping[ExecutionId, Outlook],
 ) -> ExecutionList:
-    return ExecutionList(
-        data=[execution_response(record, links) for record in page.data], next_cursor=next_cursor
-    )
+    data = [
+        execution_response(record, links, outlooks.get(record.execution_id, NO_OUTLOOK))
+        for record in page.data
+    ]
+    return ExecutionList(data=data, next_cursor=next_cursor)
 
 
 def cancelled_response(record: ExecutionStatusRecord) -> Cancelled:
@@ -129,13 +140,6 @@ def cancelled_response(record: ExecutionStatusRecord) -> Cancelled:
         spent=usd_text(record.settled_nano_usd),
         released=usd_text(record.released_nano_usd),
         final=record.final,
-    )
-
-
-def _latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
-    """Return the latest job of each step, in plan order."""
-    return sorted(
-        {job.step: job for job in jobs if not job.orphan}.values(), key=lambda job: job.position
     )
 
 

@@ -185,6 +185,14 @@ class RetryRequest(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"acceptPossibleDoubleCost": True}]})
 
+    max_cost: (
+        Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.50"])] | None
+    ) = Field(
+        None,
+        description="The most that the steps that are bought again may cost in US dollars. The "
+        "limit of the execution's own `maxCost` stays.",
+    )
+
     accept_possible_double_cost: bool = Field(
         False,
         description="Buy a step again although an earlier purchase of it may still complete and "

@@ -1,5 +1,6 @@
 """Response bodies of executions."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,6 +174,52 @@ class Approved(ResponseBody):
     decided_at: Time
 
 
+class QueueReason(StrEnum):
+    """What an execution waits for."""
+
+    STARTING = "starting"
+    RUNNING_LIMIT = "running_limit"
+    PROVIDER_SLOT = "provider_slot"
+
+
+class Queue(ResponseBody):
+    """What an execution waits for before it continues."""
+
+    reason: QueueReason = Field(
+        description="`starting`: it is being started. `running_limit`: as many of your executions run "
+        "as you may have running; the oldest starts when one ends. `provider_slot`: it runs, and a "
+        "step waits for a slot of its provider, which are shared among the users that wait."
+    )
+    position: int | None = Field(
+        description="Among your own: 1 is the next. Null if it is being started.",
+    )
+    ahead: int | None = Field(description="How many of your own are before it.")
+    running_limit: int | None = Field(
+        description="How many executions you may have running; null: no limit, and for `provider_slot`."
+    )
+    provider: str | None = Field(description="With `provider_slot`: the provider.")
+    step: str | None = Field(description="With `provider_slot`: the step that waits.")
+
+
+class EtaBasis(StrEnum):
+    """What an estimate is made of."""
+
+    HISTORY = "history"
+    MODEL = "model"
+
+
+class Eta(ResponseBody):
+    """When the execution probably ends, from now, in seconds. Never negative."""
+
+    seconds: int = Field(description="As many end earlier as later.")
+    low: int = Field(description="One of ten ends earlier.")
+    high: int = Field(description="One of ten ends later.")
+    basis: EtaBasis = Field(
+        description="`history`: how long recent jobs of the same models took, with the same duration "
+        "if there were enough. `model`: for at least one step, its model's usual duration."
+    )
+
+
 class Execution(ResponseBody):
     id: str
     type: PlanType
@@ -183,6 +230,13 @@ class Execution(ResponseBody):
     current_job: str | None = Field(description="The name of the step that is running.")
     completed_jobs: list[str] = Field(description="Names of completed steps.")
     failed_jobs: list[str] = Field(description="Names of failed steps.")
+    queue: Queue | None = Field(
+        description="What it waits for. Null if it does not wait or if its position is not known."
+    )
+    eta: Eta | None = Field(
+        description="Null if it has ended, and where no estimate is possible: after a failed step or a "
+        "cancel, during the look-up of a lost answer, and while an approval step is open."
+    )
     jobs: list[Job]
     waiting_for: list[WaitingFor] = Field(
         description="Approval steps that wait for your decision. The status stays `running`."

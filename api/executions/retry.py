@@ -11,6 +11,7 @@ from api.http.openapi import problems
 from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from core.domain.failures import FailureCode
+from core.domain.money import nano_usd
 from core.ordering import retry as ordering
 
 NO_BODY = RetryRequest.model_validate({})
@@ -65,6 +66,7 @@ async def retry_execution(
         user_id=caller.user_id,
         key_id=caller.key_id,
         execution_id=execution_id,
+        max_cost_nano_usd=nano_usd(body.max_cost) if body.max_cost is not None else None,
         accepts_double_cost=body.accept_possible_double_cost,
         idempotency_key=idempotency_key(idempotency_header, "retry", execution_id, body=body),
     )

@@ -12,6 +12,7 @@ from core.platform.temporal.client import queue_backlogs
 from core.store.database import Database
 from core.store.executions.unfinished import count_open_bills, count_unknown
 from core.store.money.reports.undelivered_spend import UndeliveredOutcome, measure_undelivered
+from core.store.providers.job_durations import measure_job_durations
 from core.store.providers.model_durations import measure_durations
 
 ENDED_WITHIN_SECONDS: Final = 7 * 86_400.0
@@ -61,9 +62,11 @@ class Gauges:
             )
 
     async def measure_durations(self) -> None:
-        """Measure how long recent jobs of each model took, for the first looks at new jobs."""
+        """Measure how long recent jobs of each model took, for first looks and for `eta`."""
         async with self.database.as_system() as conn:
             measured = await measure_durations(conn)
+        async with self.database.as_system() as conn:
+            await measure_job_durations(conn)
         metrics.CALLBACK_AGE.clear()
         for duration in measured:
             gauge = metrics.CALLBACK_AGE.labels(duration.provider, duration.model)

@@ -69,12 +69,14 @@ class RetryOrder:
     """A request to run an execution again.
 
     key_id: the API key of the request, for whose spend limit new purchases count; None: a token.
-    accepts_double_cost: buy a step again although an earlier purchase may still be billed.
+    max_cost_nano_usd: the most that new purchases may cost. accepts_double_cost: buy a step again
+    although an earlier purchase may still be billed.
     """
 
     user_id: UserId
     key_id: KeyId | None
     execution_id: ExecutionId
+    max_cost_nano_usd: NanoUsd | None = None
     accepts_double_cost: bool = False
     idempotency_key: IdempotencyKey | None = None
 
@@ -172,6 +174,9 @@ async def _queue(
         kept=[_kept(item) for item in steps if item.action in _USED],
         to_buy=[StepCost(step=step, nano_usd=quotes[step.name].worst_nano_usd) for step in to_buy],
     )
+    most = order.max_cost_nano_usd
+    if most is not None and retry.held_nano_usd > most:
+        raise MaxCostError(most, retry.to_buy)
     body = render(retry)
     await store_answer(conn, order.user_id, order.idempotency_key, body)
     try:

@@ -24,6 +24,7 @@ BODY = {
 FIELDS = {
     "id", "type", "status", "generation", "progress", "currentJob", "completedJobs", "failedJobs", "jobs", "result",
     "error", "cost", "webhook", "metadata", "createdAt", "updatedAt", "template", "waitingFor",
+    "queue", "eta",
 }  # fmt: skip
 
 

@@ -113,6 +113,8 @@ async def test_retry_of_a_disabled_user_is_refused(shared_api: Api) -> None:
         {"acceptPossibleDoubleCost": 1},
         {"accept_possible_double_cost": True},
         {"other": 1},
+        {"maxCost": 1},
+        {"maxCost": "-1"},
         [],
     ],
 )
@@ -128,6 +130,22 @@ async def test_retry_whose_body_is_not_json_is_refused(shared_api: Api, api_once
     path = f"/api/executions/{ended.execution_id}/retry"
     answer = await api_once.http.post(path, content=b"{}", headers={"Content-Type": "text/plain"})
     assert _code(answer) == (415, "unsupported_media_type")
+
+
+async def test_retry_above_its_maximum_cost_changes_nothing(api: Api, user: TestUser) -> None:
+    ended = await end(api.database, user.user_id, NEVER_SENT)
+    before = await _count_jobs(api, ended)
+    refused = await _retry(user, ended.execution_id, {"maxCost": "0.01"})
+    assert _code(refused) == (402, "max_cost_exceeded")
+    cost = refused.json()["cost"]
+    assert (cost["maxCost"], cost["before"], [step["step"] for step in cost["steps"]]) == (
+        "0.01",
+        "0",
+        [VIDEO],
+    )
+    assert await _count_jobs(api, ended) == before
+    accepted = await _retry(user, ended.execution_id, {"maxCost": cost["needed"]})
+    assert (accepted.status_code, accepted.json()["estimated"]) == (202, cost["needed"])
 
 
 async def test_retry_above_the_budget_changes_nothing(api: Api) -> None:

@@ -41,7 +41,7 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "list_own_executions": lambda c: c.executions.page(status=["failed"], created_after=NOW),
     "approve_execution": lambda c: c.executions.approve("exec_1", "choose", "clip-2"),
     "cancel_execution": lambda c: c.executions.cancel("exec_1"),
-    "retry_execution": lambda c: c.executions.retry("exec_1"),
+    "retry_execution": lambda c: c.executions.retry("exec_1", max_cost="0.5"),
     "delete_execution": lambda c: c.executions.delete("exec_1"),
     "get_timeline": lambda c: c.executions.timeline("exec_1", after=3),
     "create_stream_ticket": lambda c: c.executions.stream_ticket("exec_1"),

@@ -23,6 +23,7 @@ SHARED_TABLES = {
     "provider_states": "circuit breakers of providers",
     "provider_queues": "work that waits for providers",
     "model_durations": "how long each model's jobs take",
+    "job_durations": "how long each model's jobs take, as quantiles",
 }
 """Tables that takeone_app may read completely, because no row of them belongs to a user."""
 

@@ -24,7 +24,8 @@ class JobStatus:
     send_number: the number of sends. held_nano_usd: the original hold.
     orphan: a purchase that its step does not use; only its cost counts. warnings: of a media step,
     see MadeFiles. reused_from: of an approval step, the job that was chosen. saved_nano_usd: what
-    the files of `reused_from` cost.
+    the files of `reused_from` cost. length: of an open job, the seconds of video or sound that its
+    step requests, as text.
     """
 
     job_id: JobId
@@ -50,6 +51,7 @@ class JobStatus:
     warnings: Sequence[str] = ()
     reused_from: JobId | None = None
     saved_nano_usd: NanoUsd = NOTHING
+    length: str | None = None
 
     @property
     def open_nano_usd(self) -> NanoUsd:
@@ -84,7 +86,8 @@ class ExecutionStatusRecord:
 
     jobs: in plan order, the current job of a step last. approvals: those that wait for a decision.
     template: the id of the stored plan that it was made from. progress: stays at its last value
-    when the execution ends.
+    when the execution ends. needs: while it is open, the needs of each step, in plan order.
+    waiting_since: since when a job of it waits for its provider; None: none does.
     """
 
     execution_id: ExecutionId
@@ -101,6 +104,9 @@ class ExecutionStatusRecord:
     updated_at: datetime
     now: datetime
     template: str | None
+    needs: Sequence[Sequence[str]]
+    cancel_requested: bool
+    waiting_since: datetime | None
     jobs: Sequence[JobStatus]
     webhook: WebhookStatus | None
     approvals: Sequence[WaitingApproval] = ()
@@ -135,9 +141,18 @@ class ExecutionStatusRecord:
         )
 
 
+def latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
+    """Return the latest job of each step, in plan order."""
+    return sorted(
+        {job.step: job for job in jobs if not job.orphan}.values(), key=lambda job: job.position
+    )
+
+
 LIST_EXECUTIONS = """
 SELECT execution_id, type, status, generation, progress, metadata, result, error, estimated_nano_usd, webhook_url,
-       created_at, updated_at, now() AS now, request ->> 'template' AS template
+       created_at, updated_at, now() AS now, request ->> 'template' AS template, waiting_since,
+       cancel_requested_at IS NOT NULL AS cancel_requested,
+       CASE WHEN ended_at IS NULL THEN jsonb_path_query_array(plan, '$.steps[*].needs') ELSE '[]' END AS needs
 FROM executions
 WHERE execution_id = ANY($1::text[]) AND user_id = $2 AND deleted_at IS NULL
 """
@@ -146,6 +161,7 @@ LIST_JOBS = """
 SELECT j.execution_id, j.job_id, s.name AS step, s.position, s.usual_seconds, j.state, j.provider, j.model,
        j.send_number, j.generation, j.supersedes, j.orphan, coalesce(j.warnings, '[]') AS warnings, j.reused_from,
        coalesce(j.saved_nano_usd, 0) AS saved_nano_usd,
+       CASE WHEN j.ended_at IS NULL THEN s.parameters ->> 'duration_seconds' END AS length,
        j.created_at, j.submitted_at, j.ended_at, j.updated_at, j.failure, c.state AS charge_state, c.basis,
        coalesce(c.held_nano_usd, 0) AS held_nano_usd, coalesce(c.settled_nano_usd, 0) AS settled_nano_usd
 FROM jobs AS j

@@ -10,6 +10,7 @@ from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId
 from core.domain.messages.jobs import JobReport, ProviderHandle
 from core.store.database import Connection
 from core.store.jobs.jobs import mark_late_handle
+from core.store.jobs.looks import HEAD_START
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.reports import report_to_json
 from core.store.jobs.sends import mark_submitted
@@ -72,7 +73,7 @@ WHERE execution_id = (SELECT execution_id FROM jobs WHERE job_id = $1) AND super
 """
 IS_OWN_ORPHAN = "SELECT EXISTS (SELECT FROM jobs WHERE provider = $1 AND provider_job_id = $2 AND supersedes = $3)"
 # A look becomes due, and the workers are notified when the transaction commits.
-STORE = """
+STORE = f"""
 WITH stored AS (
     INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
@@ -80,22 +81,22 @@ WITH stored AS (
     UPDATE jobs SET
         callback_at = CASE WHEN $8 THEN now() ELSE callback_at END,
         updated_at = CASE WHEN $8 THEN now() ELSE updated_at END,
-        next_look_at = CASE WHEN state = 'submitted' AND NOT orphan THEN now() ELSE next_look_at END
+        next_look_at = CASE WHEN state = 'submitted' AND NOT orphan THEN now() - {HEAD_START} ELSE next_look_at END
     WHERE job_id = $3 AND ($8 OR state = 'submitted' AND NOT orphan)
 )
 SELECT pg_notify($9, $3)
-"""
+"""  # noqa: S608 - constants
 # The first report stays. Of an orphan, the reconciler settles it.
 STORE_REPORT = """
 UPDATE jobs SET report = $3, updated_at = now()
 WHERE provider = $1 AND provider_job_id = $2 AND report IS NULL
 """
-NOTIFY = """
+NOTIFY = f"""
 WITH due AS (
-    UPDATE jobs SET next_look_at = now() WHERE job_id = $2 AND state = 'submitted' AND NOT orphan
+    UPDATE jobs SET next_look_at = now() - {HEAD_START} WHERE job_id = $2 AND state = 'submitted' AND NOT orphan
 )
 SELECT pg_notify($1, $2)
-"""
+"""  # noqa: S608 - constants
 
 
 async def notify_job(conn: Connection, job_id: JobId) -> None:
@@ -103,13 +104,13 @@ async def notify_job(conn: Connection, job_id: JobId) -> None:
     await conn.execute(NOTIFY, CHANNEL, job_id)
 
 
-NOTIFY_OPEN = """
+NOTIFY_OPEN = f"""
 WITH due AS (
-    UPDATE jobs SET next_look_at = now() WHERE execution_id = $1 AND state = 'submitted' AND NOT orphan
+    UPDATE jobs SET next_look_at = now() - {HEAD_START} WHERE execution_id = $1 AND state = 'submitted' AND NOT orphan
 )
 SELECT pg_notify($2, job_id), pg_notify($3, job_id) FROM jobs
 WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted') AND NOT orphan
-"""
+"""  # noqa: S608 - constants
 
 
 async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:

@@ -12,16 +12,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from core.domain.ids import JobId
 from core.domain.messages.jobs import key_scope
 from core.store.database import Connection
 from core.store.jobs.jobs import JOB_COLUMNS, OF_JOB, JobRecord, job_record
 
+HEAD_START: Final = "interval '1 day'"
+"""How far a look is dated back that a callback or a cancel asks for.
+
+When many scheduled looks are overdue, for example because a provider's rate limits them, a job that
+is known to have ended would wait behind all of them.
+"""
 # A row that another transaction has locked is being changed and is taken in the next round.
-LIST_DUE = """
+LIST_DUE = f"""
 SELECT job_id, provider, provider_key_id,
-       extract(epoch FROM now() - next_look_at)::float8 AS late_seconds,
+       extract(epoch FROM now() - next_look_at
+               - CASE WHEN next_look_at <= now() - {HEAD_START} THEN {HEAD_START} ELSE '0' END)::float8
+           AS late_seconds,
        state = 'submitted' AND report IS NULL AS is_read
 FROM jobs
 WHERE NOT orphan AND next_look_at <= now()
@@ -29,7 +38,7 @@ WHERE NOT orphan AND next_look_at <= now()
        OR provider || coalesce('/' || provider_key_id, '') <> ALL ($2::text[]))
 ORDER BY next_look_at LIMIT $1
 FOR UPDATE SKIP LOCKED
-"""
+"""  # noqa: S608 - constants
 TAKE_READS = "SELECT granted, next_seconds FROM take_provider_reads($1, $2, $3)"
 LEASE = f"""
 UPDATE jobs AS j SET next_look_at = now() + make_interval(secs => $2)

@@ -142,6 +142,17 @@ async def test_rate_of_a_key_delays_its_jobs_alone(database: Database) -> None:
         assert len((await claim(conn, rates=rates)).looks) == 1
 
 
+async def test_notified_job_is_read_before_overdue_ones(database: Database) -> None:
+    refs = [await submitted(database, f"p{number}") for number in range(4)]
+    for ref in refs:
+        await due(database, ref, -3600.0)
+    async with database.as_system() as conn:
+        await notify_job(conn, refs[-1].job_id)
+        (look,) = (await claim(conn, rates={"fal": 10})).looks
+    assert look.job.job_id == refs[-1].job_id
+    assert 0 <= look.late_seconds < 60
+
+
 async def test_job_without_a_schedule_gets_one_and_orphans_get_none(database: Database) -> None:
     ref = await submitted(database)
     async with database.as_system() as conn:

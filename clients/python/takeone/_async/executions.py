@@ -17,6 +17,7 @@ from takeone._calls.bodies import (
     VideoOrder,
 )
 from takeone._calls.orders import Plan, Values
+from takeone._calls.values import Amount
 from takeone.models.base import Page
 from takeone.models.executions import Approved, Cancelled, Deleted, StreamTicket, Timeline
 from takeone.models.quotes import Quote
@@ -105,12 +106,20 @@ class Executions:
         self,
         execution_id: str,
         *,
+        max_cost: Amount | None = None,
         accept_possible_double_cost: bool = False,
         idempotency_key: str | None = None,
     ) -> Retried:
-        """Run a failed or cancelled execution again; what is paid for is kept."""
+        """Run a failed or cancelled execution again; what is paid for is kept.
+
+        max_cost: what the steps that are bought again may cost, in US dollars.
+        """
         call = orders.retry(
-            Retried, execution_id, idempotency_key, accept_double_cost=accept_possible_double_cost
+            Retried,
+            execution_id,
+            idempotency_key,
+            max_cost=max_cost,
+            accept_double_cost=accept_possible_double_cost,
         )
         return await self._sender.send(call)
 

@@ -10,6 +10,7 @@ from takeone._async.sender import Sender
 from takeone._async.streams import follow
 from takeone._async.waiting import Wait
 from takeone._calls import orders
+from takeone._calls.values import Amount
 from takeone._core.events import END, execution_event
 from takeone._core.streams import Following
 from takeone.errors import (
@@ -81,13 +82,21 @@ class Handle(Model):
         return await self._open().send(orders.approve(self.id, step, option, reject=reject))
 
     async def retry(
-        self, *, accept_possible_double_cost: bool = False, idempotency_key: str | None = None
+        self,
+        *,
+        max_cost: Amount | None = None,
+        accept_possible_double_cost: bool = False,
+        idempotency_key: str | None = None,
     ) -> "Retried":
-        """Run a failed or cancelled execution again; what is paid for is kept."""
+        """Run a failed or cancelled execution again; what is paid for is kept.
+
+        max_cost: what the steps that are bought again may cost, in US dollars.
+        """
         call = orders.retry(
             Retried,
             self.id,
             idempotency_key,
+            max_cost=max_cost,
             accept_double_cost=accept_possible_double_cost,
         )
         return await self._open().send(call)

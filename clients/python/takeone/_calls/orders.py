@@ -94,13 +94,20 @@ def approve(execution_id: str, step: str, option: str | None, *, reject: bool) -
 
 
 def retry(
-    retried: type[T], execution_id: str, key: str | None, *, accept_double_cost: bool
+    retried: type[T],
+    execution_id: str,
+    key: str | None,
+    *,
+    max_cost: values.Amount | None,
+    accept_double_cost: bool,
 ) -> Call[T]:
+    accepted = True if accept_double_cost else None
+    fields = {"max_cost": max_cost, "accept_possible_double_cost": accepted}
     return Call(
         "POST",
         path("/api/executions/{}/retry", execution_id),
         retried,
-        body={"acceptPossibleDoubleCost": True} if accept_double_cost else {},
+        body=values.body(fields),
         repeat=Repeat.KEYED,
         idempotency_key=key,
     )

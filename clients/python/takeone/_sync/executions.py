@@ -15,6 +15,7 @@ from takeone._calls.bodies import (
     VideoOrder,
 )
 from takeone._calls.orders import Plan, Values
+from takeone._calls.values import Amount
 from takeone._sync.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._sync.sender import Sender
 from takeone._sync.waiting import Wait
@@ -96,12 +97,20 @@ class Executions:
         self,
         execution_id: str,
         *,
+        max_cost: Amount | None = None,
         accept_possible_double_cost: bool = False,
         idempotency_key: str | None = None,
     ) -> Retried:
-        """Run a failed or cancelled execution again; what is paid for is kept."""
+        """Run a failed or cancelled execution again; what is paid for is kept.
+
+        max_cost: what the steps that are bought again may cost, in US dollars.
+        """
         call = orders.retry(
-            Retried, execution_id, idempotency_key, accept_double_cost=accept_possible_double_cost
+            Retried,
+            execution_id,
+            idempotency_key,
+            max_cost=max_cost,
+            accept_double_cost=accept_possible_double_cost,
         )
         return self._sender.send(call)
 

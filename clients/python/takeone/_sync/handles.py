@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from takeone._calls import orders
+from takeone._calls.values import Amount
 from takeone._core.events import END, execution_event
 from takeone._core.streams import Following
 from takeone._sync.sender import Sender
@@ -80,13 +81,21 @@ class Handle(Model):
         return self._open().send(orders.approve(self.id, step, option, reject=reject))
 
     def retry(
-        self, *, accept_possible_double_cost: bool = False, idempotency_key: str | None = None
+        self,
+        *,
+        max_cost: Amount | None = None,
+        accept_possible_double_cost: bool = False,
+        idempotency_key: str | None = None,
     ) -> "Retried":
-        """Run a failed or cancelled execution again; what is paid for is kept."""
+        """Run a failed or cancelled execution again; what is paid for is kept.
+
+        max_cost: what the steps that are bought again may cost, in US dollars.
+        """
         call = orders.retry(
             Retried,
             self.id,
             idempotency_key,
+            max_cost=max_cost,
             accept_double_cost=accept_possible_double_cost,
         )
         return self._open().send(call)

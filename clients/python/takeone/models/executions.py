@@ -170,6 +170,33 @@ class Approved(Model):
     decided_at: datetime
 
 
+class Queue(Model):
+    """What an execution waits for.
+
+    reason: "starting", "running_limit" (of the account) or "provider_slot". position: among your
+    own, 1 is the next. ahead: how many of your own are before it.
+    """
+
+    reason: str
+    position: int | None = None
+    ahead: int | None = None
+    running_limit: int | None = None
+    provider: str | None = None
+    step: str | None = None
+
+
+class Eta(Model):
+    """When an execution probably ends, in seconds from now. Four of five end within low and high.
+
+    basis: "history", or "model" if a step's model has too little history.
+    """
+
+    seconds: int
+    low: int
+    high: int
+    basis: str
+
+
 class ExecutionData(Model):
     """An execution as of one moment."""
 
@@ -182,6 +209,8 @@ class ExecutionData(Model):
     current_job: str | None
     completed_jobs: list[str]
     failed_jobs: list[str]
+    queue: Queue | None = None
+    eta: Eta | None = None
     jobs: list[Job]
     waiting_for: list[WaitingFor]
     result: Result | None

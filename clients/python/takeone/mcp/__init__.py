@@ -1,0 +1,1 @@
+"""An MCP server: agents order videos with an API key that has a spend limit."""

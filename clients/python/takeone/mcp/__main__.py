@@ -1,0 +1,5 @@
+"""`python -m takeone.mcp`."""
+
+from takeone.mcp.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Estimates of when an execution ends, with an error band."""
