@@ -42,7 +42,7 @@ test("lost answers keep their key and buy one image", async () => {
   assert.equal(new Set(keys).size, 1);
   const done = await client.executions.wait(order.id, { timeoutSeconds: 200 });
   const content = await done.download();
-  assert.equal(content.length, done.result.assets[0].size);
+  assert.equal(content.length, done.result.assets[0].sizeBytes);
 });
 
 test("seed example is composed, followed, cancelled and retried", async () => {
@@ -65,7 +65,7 @@ test("seed example is composed, followed, cancelled and retried", async () => {
     kinds.push(event.type);
     last = event;
   }
-  assert.deepEqual([kinds[0], last.data.status], [kinds[0], "cancelled"]);
+  assert.deepEqual([kinds[0], last.type, last.data.status], ["snapshot", kinds.at(-1), "cancelled"]);
   const rest = [];
   for await (const event of order.events({ after: last.sequence })) rest.push(event);
   assert.deepEqual(rest, []);
@@ -82,7 +82,11 @@ test("refusals are errors with code, money and request id", async () => {
     return error.spent === "0" && !!error.requestId && !!error.idempotencyKey;
   });
   await assert.rejects(client.executions.get("exec_unknown"), NotFoundError);
-  const nowhere = new Takeone({ baseUrl: "http://127.0.0.1:9", retries: 0 });
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  const nowhere = new Takeone({ baseUrl: `http://127.0.0.1:${port}`, retries: 0 });
   await assert.rejects(nowhere.executions.get("exec_unknown"), ConnectError);
 });
 

@@ -17,7 +17,7 @@ import { waitForEnd } from "./waiting.js";
 
 /** @typedef {Plan | {toPlan(): object}} PlanLike */
 /** @typedef {{values?: Record<string, unknown> | undefined}} Values */
-/** @typedef {KeyedOptions & {acceptPossibleDoubleCost?: boolean}} RetryOptions */
+/** @typedef {KeyedOptions & {acceptPossibleDoubleCost?: boolean, maxCost?: string}} RetryOptions */
 
 /**
  * limit: of each page.
@@ -106,7 +106,7 @@ export class Handle {
   /** @param {CallOptions & {path?: string, file?: StoredFile | undefined}} [options] */
   async download(options = {}) {
     const result = "result" in this ? /** @type {Result | null} */ (this.result) : null;
-    const file = options.file ?? result?.outputs?.["result"] ?? result?.assets?.[0];
+    const file = options.file ?? result?.assets?.find((each) => each.url === result.url);
     if (!file) throw new DownloadError(`${this.id} has no result to download.`);
     return this.#executions.download(file, options);
   }
@@ -215,14 +215,15 @@ export class Executions {
   }
 
   /**
-   * Run a failed or cancelled execution again; what is paid for is kept.
+   * Run a failed or cancelled execution again; what is paid for is kept. maxCost: of the steps that
+   * are bought again.
    *
    * @param {string} id
    * @param {RetryOptions} [options]
    * @returns {Promise<Retried>}
    */
-  retry(id, { acceptPossibleDoubleCost, ...options } = {}) {
-    const body = acceptPossibleDoubleCost ? { acceptPossibleDoubleCost } : {};
+  retry(id, { acceptPossibleDoubleCost, maxCost, ...options } = {}) {
+    const body = { acceptPossibleDoubleCost: acceptPossibleDoubleCost || undefined, maxCost };
     return this.#order(place(id, "/retry"), body, options);
   }
 

@@ -10,7 +10,11 @@
 /** @typedef {Schemas["Quote"]} Quote */
 /** @typedef {Schemas["Cancelled"]} Cancelled */
 /** @typedef {Schemas["PlanBody"]} Plan */
-/** @typedef {{id: string, sha256: string, contentType: string, size: number}} StoredFile */
+/** @typedef {{id: string, sha256: string}} StoredFile */
+/**
+ * @typedef {StoredFile & {step: string, kind: string, url: string, contentType: string,
+ *   sizeBytes: number, media?: Record<string, unknown> | null}} ResultFile
+ */
 
 /**
  * The result of an execution: addresses, and every stored file.
@@ -22,8 +26,8 @@
  * @property {string} [imageUrl]
  * @property {string} [audioUrl]
  * @property {string | null} [posterUrl]
- * @property {Record<string, StoredFile & {url: string}>} [outputs]
- * @property {(StoredFile & {url: string})[]} [assets]
+ * @property {Record<string, ResultFile>} [outputs]
+ * @property {ResultFile[]} [assets]
  */
 
 /** @typedef {Omit<Schemas["Execution"], "result"> & {result: Result | null}} ExecutionDocument */

@@ -63,6 +63,7 @@ export class ExecutionFailedError extends TakeoneError {
         createdAt: string;
         currentJob: string | null;
         error: import("../types/schema.js").components["schemas"]["ErrorBody"] | null;
+        eta: import("../types/schema.js").components["schemas"]["Eta"] | null;
         failedJobs: string[];
         generation: number;
         id: string;
@@ -71,6 +72,7 @@ export class ExecutionFailedError extends TakeoneError {
             [key: string]: unknown;
         };
         progress: number;
+        queue: import("../types/schema.js").components["schemas"]["Queue"] | null;
         result: {
             [key: string]: unknown;
         } | null;

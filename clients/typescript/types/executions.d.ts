@@ -7,7 +7,7 @@
  */
 /** @typedef {Plan | {toPlan(): object}} PlanLike */
 /** @typedef {{values?: Record<string, unknown> | undefined}} Values */
-/** @typedef {KeyedOptions & {acceptPossibleDoubleCost?: boolean}} RetryOptions */
+/** @typedef {KeyedOptions & {acceptPossibleDoubleCost?: boolean, maxCost?: string}} RetryOptions */
 /**
  * limit: of each page.
  *
@@ -155,13 +155,14 @@ export class Executions {
      */
     cancel(id: string, { signal }?: CallOptions): Promise<Cancelled>;
     /**
-     * Run a failed or cancelled execution again; what is paid for is kept.
+     * Run a failed or cancelled execution again; what is paid for is kept. maxCost: of the steps that
+     * are bought again.
      *
      * @param {string} id
      * @param {RetryOptions} [options]
      * @returns {Promise<Retried>}
      */
-    retry(id: string, { acceptPossibleDoubleCost, ...options }?: RetryOptions): Promise<Retried>;
+    retry(id: string, { acceptPossibleDoubleCost, maxCost, ...options }?: RetryOptions): Promise<Retried>;
     /**
      * Iterate over the changes of an execution until it ends, `end` being the last one.
      *
@@ -294,6 +295,7 @@ export type Values = {
 };
 export type RetryOptions = KeyedOptions & {
     acceptPossibleDoubleCost?: boolean;
+    maxCost?: string;
 };
 /**
  * limit: of each page.

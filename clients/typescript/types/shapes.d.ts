@@ -6,8 +6,14 @@ export type Plan = Schemas["PlanBody"];
 export type StoredFile = {
     id: string;
     sha256: string;
+};
+export type ResultFile = StoredFile & {
+    step: string;
+    kind: string;
+    url: string;
     contentType: string;
-    size: number;
+    sizeBytes: number;
+    media?: Record<string, unknown> | null;
 };
 /**
  * The result of an execution: addresses, and every stored file.
@@ -19,12 +25,8 @@ export type Result = {
     imageUrl?: string | undefined;
     audioUrl?: string | undefined;
     posterUrl?: string | null | undefined;
-    outputs?: Record<string, StoredFile & {
-        url: string;
-    }> | undefined;
-    assets?: (StoredFile & {
-        url: string;
-    })[] | undefined;
+    outputs?: Record<string, ResultFile> | undefined;
+    assets?: ResultFile[] | undefined;
 };
 export type ExecutionDocument = Omit<Schemas["Execution"], "result"> & {
     result: Result | null;
