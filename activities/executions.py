@@ -17,9 +17,9 @@ from core.domain.messages.executions import (
     ExecutionRef,
     FinishInput,
 )
-from core.domain.messages.webhooks import DeliveryOrder, DeliveryStart, EventType
+from core.domain.messages.webhooks import DeliveryOrder, DeliveryStart
 from core.domain.states import ExecutionStatus
-from core.domain.webhook_payload import ExecutionEvent, execution_body
+from core.domain.webhook_payload import ExecutionEvent, end_event_type, execution_body
 from core.ordering.workflow_starts import start_delivery, start_execution
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
@@ -54,12 +54,6 @@ log = get_logger(__name__)
 
 NOT_STARTED = (*UNREACHABLE, *DATABASE_DOWN, LookupError, TypeError, ValueError)
 """What a start may raise: Temporal or PostgreSQL is down, or a row cannot be read."""
-
-EVENT_TYPES = {
-    ExecutionStatus.COMPLETED: EventType.EXECUTION_COMPLETED,
-    ExecutionStatus.FAILED: EventType.EXECUTION_FAILED,
-    ExecutionStatus.CANCELLED: EventType.EXECUTION_CANCELLED,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +191,7 @@ class ExecutionActivities:
             event_id = derived_event_id(execution_id, execution.generation)
             event = ExecutionEvent(
                 event_id=event_id,
-                type=EVENT_TYPES[status],
+                type=end_event_type(status, execution.surface),
                 execution_id=execution_id,
                 generation=execution.generation,
                 sequence=await next_sequence(conn, execution_id, execution.generation),
@@ -210,6 +204,7 @@ class ExecutionActivities:
                 saved_nano_usd=money.saved_nano_usd,
                 final=money.final,
                 metadata=execution.metadata,
+                surface=execution.surface,
             )
             await _insert_event(
                 conn,

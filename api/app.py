@@ -24,6 +24,7 @@ from api.http.middleware.security_headers import SecurityHeaders
 from api.http.problems.handlers import UnexpectedErrors, install_error_handlers
 from api.http.recovery_admission import refuse_during_recovery
 from api.http.schemas import refuse_repeated_parameters
+from api.openai import files, listing, unsupported, videos
 from api.orders import imports as plan_imports
 from api.orders import routes as orders
 from api.orders.variables.schema import allow_variables
@@ -33,7 +34,13 @@ from api.webhooks import deliveries, endpoints
 from core.platform.observability.access_log import AccessLog
 from core.version import VERSION
 
-STARTING: Final = (generate_video.router, orders.router, retry.router, approve.router)
+STARTING: Final = (
+    generate_video.router,
+    orders.router,
+    retry.router,
+    approve.router,
+    videos.orders,
+)
 """Routes that start work."""
 ROUTERS: Final = (
     executions.router,
@@ -47,6 +54,10 @@ ROUTERS: Final = (
     endpoints.router,
     deliveries.router,
     usage.router,
+    unsupported.router,
+    listing.router,
+    videos.router,
+    files.router,
     keys.router,
     provider_keys.router,
     callbacks.router,

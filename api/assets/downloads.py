@@ -10,7 +10,7 @@ from api.http.ids import ASSET_ID
 from api.http.openapi import problems
 from api.http.problems.documents import not_found
 from api.http.problems.ordering import ASSETS_PATH
-from api.services import services_of
+from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import AssetId
 from core.domain.media.file_names import (
@@ -63,6 +63,13 @@ async def download_asset(
             file = await find_asset(conn, user_id, AssetId(asset_id))
     if file is None:
         raise not_found(ASSETS_PATH)
+    return await redirect_to(services, file, download)
+
+
+async def redirect_to(
+    services: Services, file: StoredAsset, download: str | None = None
+) -> Response:
+    """Return a redirect to a file. download: the name under which it is saved."""
     is_public = services.files_are_public and file.origin is AssetOrigin.OUTPUT
     permanent = is_public and download is None
     location = await services.objects.address(

@@ -60,12 +60,16 @@ def _check_metadata(value: dict[str, MetadataValue]) -> dict[str, MetadataValue]
     return value
 
 
+MaxCost = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.50"])]
+Metadata = Annotated[
+    dict[str, MetadataValue], Field(max_length=16), AfterValidator(_check_metadata)
+]
+
+
 class OrderBody(RequestBody):
     """The fields of every request that is accepted as an execution."""
 
-    max_cost: (
-        Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.50"])] | None
-    ) = Field(
+    max_cost: MaxCost | None = Field(
         None,
         description="The most that this execution may cost in US dollars, retries included.",
     )
@@ -81,10 +85,7 @@ class OrderBody(RequestBody):
         "or any text of 16 to 256 characters. Default: the secret of the endpoint, else of the "
         "account.",
     )
-    metadata: (
-        Annotated[dict[str, MetadataValue], Field(max_length=16), AfterValidator(_check_metadata)]
-        | None
-    ) = Field(
+    metadata: Metadata | None = Field(
         None,
         description="Returned with the execution and in its webhook: at most 16 strings, numbers "
         "or booleans, 4 KB.",

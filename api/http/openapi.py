@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from api.auth.authentication import usual_scope
 from api.http.middleware import request_ids
+from api.http.problems import openai_errors
 from api.http.problems.documents import MEDIA_TYPE, STATUS, ProblemError, problem_document
 from api.http.schemas import FieldError, Problem
 from core.domain.failures import FailureCode
@@ -27,6 +28,7 @@ TAGS: Final = [
     {"name": "endpoints", "description": "URLs that receive webhooks."},
     {"name": "webhooks", "description": "The delivery log and resends."},
     {"name": "usage", "description": "Money and videos used in a month."},
+    {"name": "OpenAI clients", "description": "For the unchanged clients of OpenAI."},
     {"name": "API keys", "description": "The account's API keys."},
     {"name": "provider keys", "description": "The account's own keys at providers."},
     {"name": "callbacks", "description": "For providers only."},
@@ -95,6 +97,8 @@ def _complete(operation: Document, method: str, path: str) -> None:
         *(BODY_PROBLEMS if "requestBody" in operation else ()),
         *(CREDENTIAL_PROBLEMS if operation.get("security") else ()),
     ]
+    if path.startswith(openai_errors.PATH):
+        _answer_like_openai(responses)
     for code in codes:
         status = str(STATUS[code])
         # A response object may be shared by routes.
@@ -108,6 +112,20 @@ def _complete(operation: Document, method: str, path: str) -> None:
     for requirement in cast("list[dict[str, list[str]]]", operation.get("security", [])):
         for scopes in requirement.values():
             scopes += [] if scopes else [usual_scope(method, path).value]
+
+
+def _answer_like_openai(responses: dict[str, Document]) -> None:
+    """Document the problems of a route below /v1: 400 instead of 422."""
+    moved = responses.pop(str(openai_errors.UNPROCESSABLE), None)
+    if moved is not None:
+        kept = responses.setdefault(str(openai_errors.BAD_REQUEST), _empty_problem())
+        texts = [kept["description"], moved["description"]]
+        kept["description"] = " / ".join(filter(None, texts))
+        kept["content"][MEDIA_TYPE]["examples"] |= moved["content"][MEDIA_TYPE]["examples"]
+    for response in responses.values():
+        problem: Document = response.get("content", {}).get(MEDIA_TYPE, {})
+        for example in cast("dict[str, Document]", problem.get("examples", {})).values():
+            example["value"] = openai_errors.openai_document(example["value"])
 
 
 def _empty_problem() -> Document:

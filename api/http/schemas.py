@@ -64,7 +64,7 @@ def refuse_repeated_parameters(request: Request) -> None:
     """Raise ProblemError: of two values, a proxy and this service might read different ones."""
     names = Counter(name for name, _ in request.query_params.multi_items())
     repeated = {name for name, number in names.items() if number > 1} - ANY_OF
-    if repeated and request.url.path.startswith("/api/"):
+    if repeated and request.url.path.startswith(("/api/", "/v1/")):
         name = min(repeated)
         raise invalid_field(name[:100], "may be given once only")
 

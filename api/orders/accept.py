@@ -17,7 +17,7 @@ from core.domain.money import nano_usd
 from core.ordering.accept import Order, accept_order
 from core.ordering.planning.requests import PlanRequest
 
-ORDER_PROBLEMS: Final = problems(
+ORDER_CODES: Final = (
     FailureCode.UNAUTHENTICATED,
     FailureCode.BUDGET_EXCEEDED,
     FailureCode.KEY_SPEND_LIMIT_EXCEEDED,
@@ -41,6 +41,7 @@ ORDER_PROBLEMS: Final = problems(
     FailureCode.IDEMPOTENCY_CONFLICT,
     FailureCode.IDEMPOTENCY_IN_PROGRESS,
 )
+ORDER_PROBLEMS: Final = problems(*ORDER_CODES)
 
 
 async def accept(

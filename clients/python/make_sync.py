@@ -66,10 +66,11 @@ def main() -> int:
         names = stale()
         print("".join(f"stale: _sync/{name}\n" for name in names) or "all files are current")
         return 1 if names else 0
+    texts = {source.name: blocking(source) for source in sources()}
     for path in MADE.glob("[!_]*.py"):
         path.unlink()
-    for source in sources():
-        (MADE / source.name).write_text(blocking(source), encoding="utf-8")
+    for name, text in texts.items():
+        (MADE / name).write_text(text, encoding="utf-8")
     return 0
 
 

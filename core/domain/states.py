@@ -24,6 +24,12 @@ class ExecutionStatus(StrEnum):
         )
 
 
+class Surface(StrEnum):
+    """Where an execution was ordered, unless by the routes below /api."""
+
+    OPENAI = "openai"
+
+
 class JobState(StrEnum):
     """The state of a job.
 

@@ -4,13 +4,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
 
 from core.domain.ids import EndpointId, EventId, ExecutionId
 from core.domain.messages.webhooks import DisabledReason, EventType
 from core.domain.money import NanoUsd, usd_text
 from core.domain.months import Measure, next_month
-from core.domain.states import ExecutionStatus
+from core.domain.states import ExecutionStatus, Surface
+
+_END_TYPES: Final = {
+    ExecutionStatus.COMPLETED: EventType.EXECUTION_COMPLETED,
+    ExecutionStatus.FAILED: EventType.EXECUTION_FAILED,
+    ExecutionStatus.CANCELLED: EventType.EXECUTION_CANCELLED,
+}
+
+
+def end_event_type(status: ExecutionStatus, surface: Surface | None = None) -> EventType:
+    """Return the type of the event about an end. A cancelled video of OpenAI has failed."""
+    if surface is Surface.OPENAI:
+        completed = status is ExecutionStatus.COMPLETED
+        return EventType.VIDEO_COMPLETED if completed else EventType.VIDEO_FAILED
+    return _END_TYPES[status]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +33,7 @@ class ExecutionEvent:
 
     result: if it completed. error: if it failed or was cancelled. waiting_for: the approval step.
     final: no bill is open, so `settled` no longer changes. sequence: the number of the event within
-    the execution, from 1.
+    the execution, from 1. surface: where the execution was ordered.
     """
 
     event_id: EventId
@@ -37,14 +51,19 @@ class ExecutionEvent:
     final: bool
     metadata: Mapping[str, Any]
     waiting_for: Mapping[str, Any] | None = None
+    surface: Surface | None = None
 
 
 def execution_body(event: ExecutionEvent) -> bytes:
-    """Return the body of an event about an execution."""
+    """Return the body of an event about an execution.
+
+    For orders over /v1, it has the members that OpenAI's clients read in addition.
+    """
+    at = datetime.now(UTC)
     return _encode(
         event.event_id,
         event.type,
-        datetime.now(UTC),
+        at,
         executionId=event.execution_id,
         generation=event.generation,
         sequence=event.sequence,
@@ -61,7 +80,16 @@ def execution_body(event: ExecutionEvent) -> bytes:
         },
         metadata=dict(event.metadata),
         **({} if event.waiting_for is None else {"waitingFor": event.waiting_for}),
+        **(_openai_members(event, at) if event.surface is Surface.OPENAI else {}),
     )
+
+
+def _openai_members(event: ExecutionEvent, at: datetime) -> dict[str, object]:
+    return {
+        "object": "event",
+        "created_at": int(at.timestamp()),
+        "data": {"id": event.execution_id},
+    }
 
 
 def budget_threshold_body(

@@ -9,6 +9,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal import policies
 from core.store.database import Database
 from core.store.executions.idempotency import delete_expired
+from core.store.executions.unkeyed_orders import delete_expired_orders
 from core.store.files.deletions import list_queued_files, take_queued_file
 from core.store.files.object_storage import ObjectStore
 from core.store.providers.user_keys import erase_unused
@@ -29,11 +30,12 @@ class Cleanup:
     objects: ObjectStore
 
     async def delete_idempotency_keys(self) -> None:
-        """Delete idempotency keys that have expired, page by page."""
-        deleted = KEYS_PAGE
-        while deleted == KEYS_PAGE:
-            async with self.database.as_system() as conn:
-                deleted = await delete_expired(conn, limit=KEYS_PAGE)
+        """Delete idempotency keys that have expired, and orders without one, page by page."""
+        for delete in (delete_expired, delete_expired_orders):
+            deleted = KEYS_PAGE
+            while deleted == KEYS_PAGE:
+                async with self.database.as_system() as conn:
+                    deleted = await delete(conn, limit=KEYS_PAGE)
 
     async def erase_provider_keys(self) -> None:
         """Erase replaced or deleted provider keys once all jobs sent with them are closed."""

@@ -7,13 +7,21 @@ from core.domain.ids import ExecutionId, KeyId, UserId, new_execution_id
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
 from core.domain.plans import prompt_of
+from core.domain.states import Surface
 from core.ordering.admission.breakers import check_breakers
 from core.ordering.admission.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
 from core.ordering.admission.queues import check_provider_queues
 from core.ordering.assets.sounds import extract_sounds
 from core.ordering.assets.sources import UrlSource, import_sources, imported_files, keep_assets
 from core.ordering.errors import FieldError, InvalidFieldsError, MaxCostError
-from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
+from core.ordering.idempotency import (
+    Answer,
+    IdempotencyKey,
+    find_adopted,
+    find_replay,
+    store_answer,
+    store_unkeyed,
+)
 from core.ordering.planning.catalogue import get_catalogue_in
 from core.ordering.planning.requests import PlanRequest, plan_without
 from core.ordering.planning.steps import PricedPlan
@@ -24,6 +32,7 @@ from core.platform.egress.rules import OutboundRules
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
 from core.store.executions.executions import NewExecution, insert_execution
+from core.store.executions.unkeyed_orders import UnkeyedOrder
 from core.store.recovery.start_memo import AcceptedRows, get_accepted
 from core.store.webhooks.endpoints import TOO_MANY_ENDPOINTS, may_have_endpoint
 from core.store.webhooks.signing_secrets import seal_request_secret
@@ -38,7 +47,8 @@ class Order:
     key_id: the API key of the request, for whose spend limit the order counts; None: a token.
     max_cost_nano_usd: the most that the execution may cost over all its generations. webhook_url:
     None means the user's default endpoint. webhook_secret: None means the endpoint's, else the
-    user's.
+    user's. unkeyed: of an order without a key, which later attempts of the same call find again.
+    surface: where it was ordered.
     """
 
     user_id: UserId
@@ -49,6 +59,8 @@ class Order:
     webhook_secret: str | None = field(default=None, repr=False)
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     idempotency_key: IdempotencyKey | None = None
+    unkeyed: UnkeyedOrder | None = None
+    surface: Surface | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +92,7 @@ async def accept_order(services: OrderingServices, order: Order, render: Render)
     files, sounds = order.request.files, order.request.sounds
     if sounds or any(isinstance(file, UrlSource) for file in files.values()):
         async with services.database.as_user(order.user_id) as conn:
-            replay = await find_replay(conn, order.user_id, order.idempotency_key)
+            replay = await _find_earlier(conn, order)
         if replay is not None:
             return replay
     faults = await unknown_voices(services, order.user_id, order.request.voiced)
@@ -90,7 +102,7 @@ async def accept_order(services: OrderingServices, order: Order, render: Render)
     order = replace(order, request=order.request.with_sources(sources))
     try:
         async with services.database.as_user(order.user_id) as conn:
-            replay = await find_replay(conn, order.user_id, order.idempotency_key)
+            replay = await _find_earlier(conn, order)
             if replay is not None:
                 return replay
             queued = await _queue(services, conn, order, faults, render)
@@ -111,6 +123,13 @@ async def accept_order(services: OrderingServices, order: Order, render: Render)
             accepted=queued.accepted,
         )
     return Answer(body=queued.body)
+
+
+async def _find_earlier(conn: Connection, order: Order) -> Answer | None:
+    """Return the answer to an earlier attempt of the order; otherwise lock it."""
+    if order.idempotency_key is not None:
+        return await find_replay(conn, order.user_id, order.idempotency_key)
+    return await find_adopted(conn, order.user_id, order.unkeyed)
 
 
 async def _queue(
@@ -139,6 +158,7 @@ async def _queue(
 
     async def read() -> None:
         nonlocal accepted
+        await store_unkeyed(conn, order.user_id, new.execution_id, order.unkeyed, body)
         accepted = await get_accepted(conn, new.execution_id)
 
     try:
@@ -192,5 +212,6 @@ def _new_execution(services: OrderingServices, order: Order, plan: PricedPlan) -
         else seal_request_secret(services.secrets, secret, execution_id, order.user_id),
         deadline_seconds=plan.deadline_seconds,
         max_cost_nano_usd=order.max_cost_nano_usd,
+        surface=order.surface,
         key_id=order.key_id,
     )

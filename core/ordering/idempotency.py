@@ -8,10 +8,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.domain.ids import UserId
+from core.domain.ids import ExecutionId, UserId
 from core.ordering.errors import IdempotencyConflictError, IdempotencyInProgressError
 from core.store.database import Connection
 from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer, try_lock_key
+from core.store.executions.unkeyed_orders import (
+    UnkeyedOrder,
+    adopt_order,
+    insert_order,
+    try_lock_fingerprint,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +79,30 @@ async def store_answer(
     if not await insert_answer(conn, user_id, key.key, answer):
         # A recovery, which takes no lock, has just rebuilt the answer.
         raise IdempotencyInProgressError
+
+
+async def find_adopted(
+    conn: Connection, user_id: UserId, order: UnkeyedOrder | None
+) -> Answer | None:
+    """Return the answer to an earlier attempt of the same call; otherwise lock the fingerprint.
+
+    Raises IdempotencyInProgressError if an equal order is just being accepted.
+    """
+    if order is None:
+        return None
+    if not await try_lock_fingerprint(conn, user_id, order.fingerprint):
+        raise IdempotencyInProgressError
+    body = await adopt_order(conn, user_id, order)
+    return None if body is None else Answer(body=body, replayed=True)
+
+
+async def store_unkeyed(
+    conn: Connection,
+    user_id: UserId,
+    execution_id: ExecutionId,
+    order: UnkeyedOrder | None,
+    body: bytes,
+) -> None:
+    """Store an answer that later attempts get, in the transaction that accepts the order."""
+    if order is not None:
+        await insert_order(conn, user_id, execution_id, order, body)

@@ -56,6 +56,10 @@ BEYOND_SCHEMAS = re.compile(
             r"must not be combined with image",
             r"requires image",
             r"requires a webhook",
+            r"must be a value of the model",
+            r"its shorter side must be a resolution of the model",
+            r"is not supported by the model, which leaves no choice",
+            r"must not be combined with resolution and aspect_ratio",
             r"must be whsec_ with base64",
             r"must have 24 to 64 bytes after whsec_",
             r"begins with whsec_, so base64 must follow",
@@ -80,7 +84,10 @@ PLAN_VALUES = re.compile(r"(plan/(steps/\d+/params|outputs|result|variables)|val
 """Parameters of operations follow rules between fields, and between steps; values follow those of
 their variables. Plans of another service are read by hand.
 """
-ADDRESSES = ("url", "webhook", "image", "endImage", "audio", "source")
+ADDRESSES = (
+    *("url", "webhook", "image", "endImage", "audio", "source"),
+    *("input_reference", "input_reference.image_url"),
+)
 """Allowed addresses follow rules that no schema can express."""
 CODES = (
     "max_cost_exceeded",
@@ -101,9 +108,11 @@ def filter_case(context: HookContext, case: Case[Any]) -> bool:
     parameters: dict[str, Any] = case.path_parameters or {}
     if case.method == "DELETE" and parameters.get("key_id") in KEPT_KEYS:
         return False
-    if case.operation.path.endswith("/cancel") and str(parameters.get("execution_id")).startswith(
-        "exec_"
-    ):
+    is_cancel = case.operation.path.endswith("/cancel") or (
+        case.method == "DELETE" and "video_id" in parameters
+    )
+    ended = parameters.get("execution_id", parameters.get("video_id"))
+    if is_cancel and str(ended).startswith("exec_"):
         cancels_left -= 1
         return cancels_left >= 0
     return True
@@ -122,7 +131,7 @@ def filter_failure(
     refused = RejectedPositiveData, AcceptedNegativeData
     if isinstance(failure, refused) and response.status_code == 413:
         return False  # a list of long texts, each within its limit; not counted as a refusal
-    if not isinstance(failure, RejectedPositiveData) or response.status_code not in (402, 422):
+    if not isinstance(failure, RejectedPositiveData) or response.status_code not in (400, 402, 422):
         return True
     problem: dict[str, Any] = response.json()
     errors: list[dict[str, str]] = problem.get("errors") or []

@@ -5,6 +5,7 @@ from typing import Final
 
 NAMES: Final[Mapping[str, str]] = {
     "path execution_id": "execution",
+    "path video_id": "execution",
     "path asset_id": "asset",
     "path event_id": "webhook",
     "path endpoint_id": "endpoint",
@@ -32,15 +33,20 @@ CURSORS: Final[Mapping[str, str]] = {
     "POST /api/webhooks/resend": "webhook cursor",
 }
 """A cursor carries the id of the last item."""
+AN_ID_AS_CURSOR: Final = ("GET /v1/videos", "query after")
+"""OpenAI's clients send the id of the last item itself."""
 A_CURSOR: Final = ("query cursor", "body cursor")
 
 PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
     "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
+    "query order", "query variant",
     "query download", "query source", "query after", "query ticket", "header Last-Event-ID",
     "body headers",
     "body source", "body source.url", "body plan.steps.params.*.url",
     "body image", "body image.url", "body endImage", "body endImage.url", "body audio", "body audio.url",
+    "body seconds", "body size", "body input_reference", "body input_reference.image_url",
+    "body max_cost", "body image_model", "body aspect_ratio",
     "body negativePrompt", "body textToVideo",
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",

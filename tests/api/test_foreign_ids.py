@@ -37,6 +37,7 @@ from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.operations import Operation, method_to_send, operations_of
 from tests.api.route_parameters import (
     A_CURSOR,
+    AN_ID_AS_CURSOR,
     APPROVE,
     CURSORS,
     DELETE_ASSET,
@@ -179,6 +180,8 @@ def _kind(operation: Operation, taken: str) -> str | None:
     """Return the kind of user's object that a parameter names, if any."""
     if taken in A_CURSOR:
         return CURSORS[operation.name]
+    if (operation.name, taken) == AN_ID_AS_CURSOR:
+        return "execution"
     # Of its two bodies, that of a plan is the body of POST /api/quotes/executions.
     if operation.name == "POST /api/quotes" and taken.startswith(OF_PLANS):
         return None
@@ -327,7 +330,7 @@ async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two
             used = await _ask(
                 two.ada.http, operation, {"header Idempotency-Key": f"{key} {operation.path}"}
             )
-            assert used.status_code in (201, 202), f"{operation.name}: {used.text}"
+            assert used.status_code in (200, 201, 202), f"{operation.name}: {used.text}"
     before = await two.rows_of_ada()
     hers = set(IDS.findall(json.dumps(before)))
     for operation in two.operations:
@@ -364,7 +367,8 @@ async def test_owner_reaches_the_same_ids(two: Two) -> None:
             # The execution is open again, and the asset is its output.
             refused = (409,) if operation.name in (DELETE_EXECUTION, DELETE_ASSET) else ()
             refused += (422,) if taken in MODEL_DEPENDENT or operation.name == APPROVE else ()
-            assert answer.status_code < 400 or answer.status_code in refused, (
+            is_hers = answer.status_code < 400 or "video_not_ready" in answer.text
+            assert is_hers or answer.status_code in refused, (
                 f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
             )
 

@@ -72,6 +72,13 @@ ROUTES = frozenset(
         "POST /api/webhooks/{event_id}/resend",
         "POST /api/webhooks/resend",
         "POST /api/webhook-secret/rotate",
+        "GET /v1/models",
+        "GET /v1/videos",
+        "POST /v1/videos",
+        "GET /v1/videos/{video_id}",
+        "DELETE /v1/videos/{video_id}",
+        "GET /v1/videos/{video_id}/content",
+        "POST /v1/videos/{video_id}/cancel",
         "POST /callbacks/{provider}/{token}",
         "GET /healthz",
         "GET /readyz",
@@ -115,7 +122,7 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
         for status, answer in errors.items():
             (media_type,) = answer["content"]
             assert media_type == "application/problem+json", (name, status)
-        if name.split()[1].startswith("/api/"):
+        if name.split()[1].startswith(("/api/", "/v1/")):
             assert "401" in errors, name
             assert (
                 "rate_limited" in errors["429"]["content"]["application/problem+json"]["examples"]

@@ -5,6 +5,7 @@ field that it lacks is added to its models, or to its bodies.
 """
 
 import inspect
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,20 +17,50 @@ import pytest
 from pydantic import BaseModel
 
 from api.app import create_app
+from api.events.schemas import Changed, ChangedWebhook, Progress
 from api.services import Services
 from takeone import AsyncTakeone, Takeone
 from takeone._calls import bodies
 from takeone._calls.values import camel
-from takeone.models import account, assets, base, catalogue, executions, quotes, templates, webhooks
+from takeone.models import (
+    account,
+    assets,
+    base,
+    catalogue,
+    events,
+    executions,
+    quotes,
+    templates,
+    webhooks,
+)
 from tests.sdk.schema_samples import Samples, Schema
+from tests.sdk.stream_server import frame
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
+_FOR_OPENAI = "OpenAI clients call these"
 NOT_FOR_CLIENTS = {
     "receive_callback": "only providers send callbacks",
-    "follow_execution": "a stream, read by executions.events",
-    "follow_account": "a stream, read by waits for several executions",
+    "create_video": _FOR_OPENAI,
+    "get_video": _FOR_OPENAI,
+    "list_videos": _FOR_OPENAI,
+    "delete_video": _FOR_OPENAI,
+    "cancel_video": _FOR_OPENAI,
+    "download_video": _FOR_OPENAI,
+    "list_video_models": _FOR_OPENAI,
 }
+
+
+def first(events: Any, count: int) -> Any:
+    """Return the first events of a stream: a list, or a coroutine of one."""
+
+    async def collected() -> list[Any]:
+        return [await anext(events) for _ in range(count)]
+
+    return (
+        collected() if hasattr(events, "__anext__") else list[Any](itertools.islice(events, count))
+    )
+
 
 CALLS: Mapping[str, Callable[[Any], Any]] = {
     "generate_video": lambda c: c.executions.generate_video(prompt="a kite"),
@@ -43,6 +74,8 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "cancel_execution": lambda c: c.executions.cancel("exec_1"),
     "retry_execution": lambda c: c.executions.retry("exec_1", max_cost="0.5"),
     "delete_execution": lambda c: c.executions.delete("exec_1"),
+    "follow_execution": lambda c: first(c.executions.events("exec_1"), 5),
+    "follow_account": lambda c: first(c.events(), 3),
     "get_timeline": lambda c: c.executions.timeline("exec_1", after=3),
     "create_stream_ticket": lambda c: c.executions.stream_ticket("exec_1"),
     "create_quote": lambda c: c.quotes.video(prompt="a kite"),
@@ -115,6 +148,33 @@ def test_every_operation_has_a_method(document: Schema) -> None:
     assert names - NOT_FOR_CLIENTS.keys() == CALLS.keys()
 
 
+PROGRESS: Mapping[str, Any] = {
+    "status": "running", "progress": 40, "currentJob": "clip", "completedJobs": [],
+    "failedJobs": [], "updatedAt": "2026-11-29T00:00:00Z",
+}  # fmt: skip
+CHANGED = {"executionId": "exec_1", "sequence": 4, "status": "running", "progress": 40}
+WEBHOOK = {"eventId": "evt_1", "executionId": "exec_1", "state": "delivered", "attempts": 1}
+
+
+def stream(name: str, document: Schema, samples: Samples) -> bytes:
+    """Return a stream with each type of event."""
+
+    def sample(schema: str) -> Any:
+        return samples.of(document["components"]["schemas"][schema])
+
+    if name == "follow_account":
+        return frame("changed", CHANGED) + frame("webhook", WEBHOOK)
+    return b"".join(
+        (
+            frame("snapshot", sample("Execution"), 3),
+            frame("job", sample("Job"), 4),
+            frame("cost", sample("Cost"), 5),
+            frame("progress", PROGRESS, 6),
+            frame("end", sample("Execution"), 7),
+        )
+    )
+
+
 class Service:
     """A service that answers the calls of one operation with a sample of its schema."""
 
@@ -126,10 +186,16 @@ class Service:
         self._content = None if schema is None else samples.of(schema)
         if self._content is not None and "nextCursor" in self._content:
             self._content["nextCursor"] = None
+        content = operation["responses"][str(self._status)].get("content", {})
+        streams = "text/event-stream" in content
+        self._stream = stream(name, document, samples) if streams else None
         self.request: httpx.Request | None = None
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.request = request
+        if self._stream is not None:
+            kind = {"content-type": "text/event-stream; charset=utf-8"}
+            return httpx.Response(200, content=self._stream, headers=kind)
         location = {"location": "https://cdn.test/file"} if self._status == 302 else {}
         content = b"" if self._content is None else json.dumps(self._content).encode()
         return httpx.Response(self._status, content=content, headers=location)
@@ -198,6 +264,18 @@ def test_models_have_the_members_of_their_schemas(document: Schema) -> None:
         }
         assert fields.keys() == properties.keys(), name
         assert {key for key, field in fields.items() if field.is_required()} <= set(required), name
+
+
+@pytest.mark.parametrize(
+    ("model", "bodies_of_events"),
+    [(events.Progress, [Progress]), (events.AccountEvent, [Changed, ChangedWebhook])],
+)
+def test_events_have_the_members_that_are_sent(
+    model: type[BaseModel], bodies_of_events: list[type[BaseModel]]
+) -> None:
+    """Bodies of events are not in the document, which has streams as text."""
+    sent = {name for body in bodies_of_events for name in body.model_fields}
+    assert model.model_fields.keys() - {"type"} == sent
 
 
 BODIES: Mapping[str, type] = {

@@ -17,7 +17,11 @@ metadata.
 """
 CALLBACK_BODY_BYTES: Final = 8 * 1024 * 1024
 """Providers repeat a job's input in its callback, where an image may be a data URI."""
-UPLOADS_PATH: Final = "/api/assets"
+VIDEOS_PATH: Final = "/v1/videos"
+"""Orders of the OpenAI clients: forms with a picture, or JSON with a picture as a data URL."""
+DATA_URL_BYTES: Final = 4 * 1024 * 1024
+"""Of a picture in a JSON body, in addition to the other fields."""
+UPLOADS_PATHS: Final = ("/api/assets", VIDEOS_PATH)
 MULTIPART_BYTES: Final = 64 * 1024
 """Of a multipart body, in addition to the file."""
 BODY_SECONDS: Final = 20.0
@@ -75,6 +79,8 @@ class BodyLimits:
     def _limit_bytes(self, scope: Scope) -> int:
         if _is_upload(scope):
             return self._asset_bytes() + MULTIPART_BYTES
+        if scope["path"] == VIDEOS_PATH:
+            return JSON_BODY_BYTES + DATA_URL_BYTES
         is_callback = scope["path"].startswith(f"{CALLBACKS_PATH}/")
         return CALLBACK_BODY_BYTES if is_callback else JSON_BODY_BYTES
 
@@ -82,7 +88,7 @@ class BodyLimits:
 def _is_upload(scope: Scope) -> bool:
     content_type = Headers(scope=scope).get("content-type", "").lower()
     return (
-        scope["path"] == UPLOADS_PATH
+        scope["path"] in UPLOADS_PATHS
         and scope["method"] == "POST"
         and content_type.startswith("multipart/")
     )

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from api.http.middleware.request_ids import request_id_of
+from api.http.problems import openai_errors
 from api.http.problems.texts import FIELDS_INVALID, TITLES
 from core.domain.failures import FAILURES, FailureCode
 from core.ordering.errors import FaultCode
@@ -273,10 +274,15 @@ def _instance(request: Request) -> str:
 
 
 def problem_response(request: Request, error: ProblemError) -> Response:
+    """Return the answer of a problem; below /v1 also in the form of OpenAI."""
     document = problem_document(error, _instance(request), request_id_of(request.scope))
+    headers = dict(error.headers or {})
+    if request.url.path.startswith(openai_errors.PATH):
+        headers |= openai_errors.retry_headers(error.code, document["status"], headers)
+        document = openai_errors.openai_document(document)
     return Response(
         content=json.dumps(document, ensure_ascii=False, separators=(",", ":")),
-        status_code=STATUS[error.code],
-        headers=dict(error.headers or {}),
+        status_code=document["status"],
+        headers=headers,
         media_type=MEDIA_TYPE,
     )

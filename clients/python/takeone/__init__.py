@@ -1,7 +1,20 @@
-"""Takeone: prompt in, finished video out, every step paid for once."""
+"""Takeone: prompt in, finished video out, every step paid for once.
 
+    from takeone import Takeone
+
+    with Takeone() as client:  # with TAKEONE_BASE_URL and TAKEONE_API_KEY of the environment
+        order = client.executions.generate_video(prompt="a paper boat", duration=5)
+        order.wait().download("boat.mp4")
+
+`Takeone` and `AsyncTakeone` are the clients. `compose` and the builders, such as `generate_image`,
+`merge` and `captions`, make films of several steps. `takeone.errors` has every error,
+`takeone.models` the types of results, and `takeone.webhooks.verify` verifies received webhooks.
+"""
+
+from takeone import errors, models, webhooks
 from takeone._async.client import AsyncTakeone
 from takeone._async.handles import Accepted as AsyncAccepted
+from takeone._async.handles import Event as AsyncEvent
 from takeone._async.handles import Execution as AsyncExecution
 from takeone._async.handles import Retried as AsyncRetried
 from takeone._default import compose
@@ -39,7 +52,7 @@ from takeone._plans.steps import (
 )
 from takeone._plans.variables import Variable, fill, variable
 from takeone._sync.client import Takeone
-from takeone._sync.handles import Accepted, Execution, Retried
+from takeone._sync.handles import Accepted, Event, Execution, Retried
 from takeone._version import VERSION
 from takeone.errors import TakeoneError
 
@@ -47,10 +60,12 @@ __all__ = [
     "VERSION",
     "Accepted",
     "AsyncAccepted",
+    "AsyncEvent",
     "AsyncExecution",
     "AsyncRetried",
     "AsyncTakeone",
     "Composition",
+    "Event",
     "Execution",
     "Node",
     "Output",
@@ -62,6 +77,7 @@ __all__ = [
     "audio_model",
     "captions",
     "compose",
+    "errors",
     "extract_audio",
     "fill",
     "generate_audio",
@@ -72,6 +88,7 @@ __all__ = [
     "lip_sync",
     "loudness",
     "merge",
+    "models",
     "optional",
     "poster",
     "preview",
@@ -84,4 +101,5 @@ __all__ = [
     "upscale",
     "variable",
     "video_model",
+    "webhooks",
 ]

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 class TakeoneError(Exception):
     """Any error of this package."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make copies and pickles, for process pools, without a call of the constructor."""
+        return _restored, (type(self), self.args, self.__dict__)
+
 
 class ConfigurationError(TakeoneError):
     """The client lacks an API key or the address of the service."""
@@ -199,6 +203,14 @@ def problem_class(code: str, status: int) -> type[ProblemError]:
     """Return the class of a problem: by its code, else by its status."""
     fallback = ServerError if status >= 500 else ProblemError
     return BY_CODE.get(code) or BY_STATUS.get(status, fallback)
+
+
+def _restored(
+    kind: type[TakeoneError], arguments: tuple[object, ...], members: Mapping[str, object]
+) -> TakeoneError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(members)
+    return error
 
 
 def _money(value: object) -> Decimal:

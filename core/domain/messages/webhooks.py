@@ -12,6 +12,8 @@ class EventType(StrEnum):
     EXECUTION_COMPLETED = "execution.completed"
     EXECUTION_FAILED = "execution.failed"
     EXECUTION_CANCELLED = "execution.cancelled"
+    VIDEO_COMPLETED = "video.completed"
+    VIDEO_FAILED = "video.failed"
     EXECUTION_WAITING = "execution.waiting_for_approval"
     BUDGET_THRESHOLD_REACHED = "budget.threshold_reached"
     ENDPOINT_DISABLED = "endpoint.disabled"

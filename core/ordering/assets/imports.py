@@ -135,8 +135,12 @@ class AssetImporter:
         except MediaRefusedError as error:
             raise type(error)(error.detail, field=field) from error
 
-    async def import_stream(self, user_id: UserId, chunks: AsyncIterator[bytes]) -> ImportedAsset:
+    async def import_stream(
+        self, user_id: UserId, chunks: AsyncIterator[bytes], *, expected: MediaKind | None = None
+    ) -> ImportedAsset:
         """Check, convert and store a file, and record it. Repeating is safe, as above.
+
+        expected: another kind of file is refused. None: any kind is stored.
 
         Memory stays at two parts of an upload. A file that is refused, or whose import is cut off
         at any moment, is deleted: at once, or by the reconciler within hours. Raises
@@ -144,7 +148,7 @@ class AssetImporter:
         and what `chunks` raises.
         """
         with self.slots.take(user_id):
-            return await self._import(user_id, chunks)
+            return await self._import(user_id, chunks, expected=expected)
 
     async def fetch(self, asset: StoredAsset, target: IO[bytes]) -> None:
         """Write a stored file to a local one. Raises MediaTooLargeError and StorageDownError."""
@@ -162,7 +166,12 @@ class AssetImporter:
         return await self._import(user_id, _content(sound), sound_of=sound_of)
 
     async def _import(
-        self, user_id: UserId, chunks: AsyncIterator[bytes], *, sound_of: str | None = None
+        self,
+        user_id: UserId,
+        chunks: AsyncIterator[bytes],
+        *,
+        sound_of: str | None = None,
+        expected: MediaKind | None = None,
     ) -> ImportedAsset:
         async with self.database.as_user(user_id) as conn:
             await self._check_limits(conn, user_id, size_bytes=1)
@@ -173,6 +182,8 @@ class AssetImporter:
         kind = None if content_type is None else kind_of(content_type)
         if content_type is None or kind is None or content_type in MADE_ONLY:
             raise MediaUnsupportedError(ACCEPTED)
+        if expected not in (None, kind):
+            raise MediaUnsupportedError(f"The file must be of the kind {expected}, not {kind}.")
         limit = self.limits.max_bytes_of(kind)
         whole = WholeFile(content_type)
         checked = _playable(kind, whole, _limited(joined(head, chunks), limit))

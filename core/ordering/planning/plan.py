@@ -5,7 +5,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Final, Self
 
 from core.domain.ids import AssetId
-from core.domain.plans import Parameters, PlanType, Scalar, Source, StepKind, StepOutput
+from core.domain.plans import (
+    AssetSource,
+    Parameters,
+    PlanType,
+    Scalar,
+    Source,
+    StepKind,
+    StepOutput,
+)
 from core.ordering.assets.sources import FILE_KINDS, RequestedSource, imported_files
 from core.ordering.errors import FieldError, InvalidFieldsError
 from core.ordering.planning.catalogue import fitting_models
@@ -72,7 +80,29 @@ def plan_video(
     assets: those of the user that the request names. Raises InvalidFieldsError that names every
     field that the chosen models do not support.
     """
-    sources = imported_files(request.files)
+    steps = _steps(request, imported_files(request.files))
+    models = [_choose(catalogue, step) for step in steps]
+    _check_supported(request, models)
+    return plan_steps(
+        catalogue,
+        [_filled(step, model, request) for step, model in zip(steps, models, strict=True)],
+        plan_type=PlanType.GENERATE_VIDEO,
+        result_step=VIDEO,
+        assets=assets,
+    )
+
+
+def video_models(catalogue: Providers, request: VideoRequest) -> list[Model]:
+    """Return the models of a request's plan; the last one makes the video.
+
+    The files at URLs may not be imported yet. Raises InvalidFieldsError.
+    """
+    unknown = AssetSource(asset=AssetId(""))  # the names of the files suffice
+    steps = _steps(request, dict.fromkeys(request.files, unknown))
+    return [_choose(catalogue, step) for step in steps]
+
+
+def _steps(request: VideoRequest, sources: Mapping[str, Source]) -> tuple[StepRequest, ...]:
     buys_image = not request.text_to_video and IMAGE not in sources
     _check_combination(request, buys_image=buys_image)
     made: dict[str, Source] = {IMAGE: StepOutput(step=IMAGE)} if buys_image else {}
@@ -90,16 +120,7 @@ def plan_video(
         parameters=Parameters(),
         model_field="image_model",
     )
-    steps = (image, video) if buys_image else (video,)
-    models = [_choose(catalogue, step) for step in steps]
-    _check_supported(request, models)
-    return plan_steps(
-        catalogue,
-        [_filled(step, model, request) for step, model in zip(steps, models, strict=True)],
-        plan_type=PlanType.GENERATE_VIDEO,
-        result_step=VIDEO,
-        assets=assets,
-    )
+    return (image, video) if buys_image else (video,)
 
 
 def _check_combination(request: VideoRequest, *, buys_image: bool) -> None:
@@ -158,7 +179,7 @@ def _check_supported(request: VideoRequest, models: Sequence[Model]) -> None:
     choices: Iterable[tuple[str, object, Sequence[object]]] = (
         ("duration", request.duration_seconds, video.choices("duration_seconds")),
         ("resolution", request.resolution, video.choices("resolution")),
-        ("aspect_ratio", request.aspect_ratio, _aspect_ratios(models)),
+        ("aspect_ratio", request.aspect_ratio, aspect_ratios(models)),
         ("seed", request.seed, taken("seed", request.seed)),
         ("negative_prompt", negative, taken("negative_prompt", negative)),
     )
@@ -179,7 +200,7 @@ def _not_supported(allowed: Sequence[object]) -> str:
     )
 
 
-def _aspect_ratios(models: Sequence[Model]) -> tuple[Scalar, ...]:
+def aspect_ratios(models: Sequence[Model]) -> tuple[Scalar, ...]:
     """Return the ratios that all models support.
 
     A model without a list takes no ratio: its video has the shape of its image.

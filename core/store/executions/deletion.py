@@ -97,6 +97,7 @@ WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
 DELETE_CONTENT_KEYS = """
 DELETE FROM content_keys WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
 """
+DELETE_UNKEYED = "DELETE FROM unkeyed_orders WHERE execution_id = $1"
 DELETE_SECRETS = "DELETE FROM secrets WHERE owner_id = $1"
 DELETE_EVENTS = "DELETE FROM execution_events WHERE execution_id = $1"
 DELETE_EVENT_COUNTER = "DELETE FROM event_counters WHERE execution_id = $1"
@@ -117,6 +118,7 @@ ERASURES: Final = (
     ERASE_SENDS,
     DELETE_CONTENT_KEYS,
     DELETE_SECRETS,
+    DELETE_UNKEYED,
     DELETE_EVENTS,
     DELETE_EVENT_COUNTER,
     DELETE_TICKETS,

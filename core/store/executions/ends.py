@@ -9,12 +9,12 @@ from core.domain.ids import AssetId, EventId, ExecutionId, UserId
 from core.domain.messages.executions import ExecutionRef
 from core.domain.money import NanoUsd
 from core.domain.plans import StepOutput, outputs_from_json
-from core.domain.states import ExecutionStatus
+from core.domain.states import ExecutionStatus, Surface
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import release_slots
 
 LOCK_OPEN_EXECUTION = """
-SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata,
+SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata, surface,
        coalesce(delivered_generation = generation, false) AS delivered, coalesce(plan -> 'outputs', '{}') AS outputs
 FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
@@ -39,7 +39,7 @@ class OpenExecution:
     """An execution that has not ended, its row locked.
 
     delivered: its receiver accepted the webhook before the database was restored from a backup.
-    outputs: the named results of its plan.
+    outputs: the named results of its plan. surface: where it was ordered.
     """
 
     execution_id: ExecutionId
@@ -51,6 +51,7 @@ class OpenExecution:
     metadata: Mapping[str, object]
     delivered: bool
     outputs: Mapping[str, StepOutput]
+    surface: Surface | None = None
 
 
 async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:
@@ -60,6 +61,7 @@ async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecut
         return None
     plain: dict[str, Any] = dict(row)
     plain["outputs"] = outputs_from_json(row["outputs"])
+    plain["surface"] = Surface(row["surface"]) if row["surface"] is not None else None
     return OpenExecution(**plain)
 
 

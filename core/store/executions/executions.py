@@ -19,7 +19,7 @@ from core.domain.plans import (
     progress_percent,
 )
 from core.domain.prices import Quote
-from core.domain.states import ExecutionStatus, JobState
+from core.domain.states import ExecutionStatus, JobState, Surface
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.media_seconds import check_media_seconds
@@ -60,7 +60,7 @@ class NewExecution:
     webhook_secret: the request's own signing secret; None means the endpoint's or the user's.
 
     max_cost_nano_usd: the user's limit for the cost of all generations together. key_id: the key
-    that orders, for whose spend limit it counts; None: a token.
+    that orders, for whose spend limit it counts; None: a token. surface: where it was ordered.
     """
 
     execution_id: ExecutionId
@@ -73,6 +73,7 @@ class NewExecution:
     webhook_secret: StoredSecret | None
     deadline_seconds: int
     max_cost_nano_usd: NanoUsd | None = None
+    surface: Surface | None = None
     key_id: KeyId | None = None
 
 
@@ -80,10 +81,10 @@ class NewExecution:
 INSERT_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
-     deadline_at, max_cost_nano_usd)
+     deadline_at, max_cost_nano_usd, surface)
 VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7,
         coalesce($8, (SELECT url FROM endpoints WHERE user_id = $2 AND is_default)),
-        now() + make_interval(secs => $9), $10)
+        now() + make_interval(secs => $9), $10, $11)
 """
 
 # Each step with its job of the first generation.
@@ -129,6 +130,7 @@ async def insert_execution(
         new.webhook_url,
         float(new.deadline_seconds),
         new.max_cost_nano_usd,
+        new.surface,
     )
     if new.webhook_secret is not None:
         await insert_secret(conn, new.webhook_secret)

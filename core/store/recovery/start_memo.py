@@ -190,10 +190,10 @@ async def compare(conn: Connection, accepted: StartMemo) -> Rebuilt:
 MAKE_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, generation, plan, request, metadata, estimated_nano_usd, webhook_url,
-     budget_month, created_at, queued_at, deadline_at, max_cost_nano_usd)
+     budget_month, created_at, queued_at, deadline_at, max_cost_nano_usd, surface)
 SELECT r.execution_id, r.user_id, r.type, 'queued', r.generation, r.plan, r.request, r.metadata, r.estimated_nano_usd,
        r.webhook_url, r.budget_month, r.created_at, r.queued_at, r.deadline_at,
-       r.max_cost_nano_usd
+       r.max_cost_nano_usd, r.surface
 FROM jsonb_populate_record(NULL::executions, $1) AS r
 ON CONFLICT (execution_id) DO UPDATE
 SET status = 'queued', generation = excluded.generation, progress = 0, result = NULL, error = NULL,

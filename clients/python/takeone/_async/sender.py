@@ -28,6 +28,10 @@ class Sender:
         self.settings = settings
         self.http = http
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make copies and pickles of results without their connection to the service."""
+        return type(None), ()
+
     async def send(self, call: Call[T]) -> T:
         """Send a call until it succeeds or is refused, and return its result."""
         attempts = Attempts(call, self.settings)

@@ -107,6 +107,12 @@ class Attempts:
 
         context: the client, which the methods of a result use.
         """
+        if answer.status >= 300:
+            raise UnusableAnswerError(
+                f"{self._call.method} {self._call.path} was redirected to "
+                f"{answer.headers.get('location')}. Set base_url to the address of the service.",
+                idempotency_key=self.key,
+            )
         if self._call.result is None:
             return None
         model = cast("type[BaseModel]", self._call.result)

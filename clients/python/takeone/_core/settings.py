@@ -1,6 +1,7 @@
 """What a client is opened with: the address of the service, the API key and limits of time."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,11 +30,15 @@ def make_settings(
     api_key: str | None, base_url: str | None, timeout: float, retries: int
 ) -> Settings:
     """Return the settings. What is not given comes from the environment."""
-    key = api_key or os.environ.get("TAKEONE_API_KEY")
-    url = base_url or os.environ.get("TAKEONE_BASE_URL")
+    key = (api_key or os.environ.get("TAKEONE_API_KEY", "")).strip()
+    url = (base_url or os.environ.get("TAKEONE_BASE_URL", "")).strip()
     if not key:
         raise ConfigurationError("There is no API key. Pass api_key, or set TAKEONE_API_KEY.")
-    if not url or not url.startswith(("http://", "https://")):
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ConfigurationError(
+            "The API key has a space or a character that no key has. Copy it again."
+        )
+    if not url.startswith(("http://", "https://")):
         raise ConfigurationError(
             "There is no address of the service. Pass base_url, or set TAKEONE_BASE_URL, for "
             "example to http://127.0.0.1:8080, where `make up` serves it."

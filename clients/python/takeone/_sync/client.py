@@ -28,7 +28,14 @@ class Takeone:
 
     api_key, base_url: by default from TAKEONE_API_KEY and TAKEONE_BASE_URL. timeout: of one
     request, in seconds. retries: how often a call is sent again after a failure, with the same
-    idempotency key. http_client: one of your own, which is not closed.
+    idempotency key. http_client: one of your own, which is not closed. Environment variables for
+    proxies and certificates are those of httpx.
+
+    executions, quotes, assets, templates: orders, their prices, files and stored plans. models,
+    plans: what can be ordered. endpoints, webhooks: notifications. usage, keys, provider_keys,
+    service: the account and the service. events(): changes of all executions.
+
+    A client may be used by several tasks of one event loop, at once.
     """
 
     def __init__(

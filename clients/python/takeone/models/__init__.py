@@ -14,8 +14,11 @@ from takeone.models.account import (
 from takeone.models.assets import Asset
 from takeone.models.base import Model, Page
 from takeone.models.catalogue import Health, ImportedPlan, ImportNote, OfferedModel, Readiness
+from takeone.models.events import AccountEvent, EventData, Progress
 from takeone.models.executions import (
     AcceptedData,
+    ApprovalOption,
+    Approved,
     Cancelled,
     Cost,
     Deleted,
@@ -25,6 +28,7 @@ from takeone.models.executions import (
     Result,
     ResultFile,
     RetriedData,
+    WaitingFor,
 )
 from takeone.models.problems import FieldError
 from takeone.models.quotes import Quote, QuotedJob, QuoteWarning
@@ -39,12 +43,16 @@ from takeone.models.webhooks import (
 
 __all__ = [
     "AcceptedData",
+    "AccountEvent",
+    "ApprovalOption",
+    "Approved",
     "Asset",
     "Cancelled",
     "Cost",
     "Deleted",
     "DeletedProviderKey",
     "Endpoint",
+    "EventData",
     "ExecutionData",
     "Failure",
     "FieldError",
@@ -62,6 +70,7 @@ __all__ = [
     "Page",
     "PeriodSpending",
     "Price",
+    "Progress",
     "ProviderKey",
     "Quote",
     "QuoteWarning",
@@ -76,5 +85,6 @@ __all__ = [
     "Template",
     "TemplateSummary",
     "TestedProviderKey",
+    "WaitingFor",
     "WebhookDetail",
 ]
