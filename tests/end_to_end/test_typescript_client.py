@@ -19,8 +19,6 @@ from tests.end_to_end.world import World
 from tests.media.operations import sources
 from tests.typescript import generate
 
-pytestmark = pytest.mark.guarantee("G1")
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients/typescript"
 TESTS = ROOT / "tests/typescript/client.test.mjs"
@@ -68,6 +66,7 @@ async def run(world: World, folder: Path, *arguments: str | Path, **settings: st
 
 
 @needs_node
+@pytest.mark.guarantee("G1")
 @pytest.mark.timeout(300)
 async def test_typescript_client_passes_its_tests(world: World, tmp_path: Path) -> None:
     body = json.dumps({"id": "evt_1", "type": "execution.completed", "timestamp": "…"})
