@@ -44,11 +44,10 @@ def digest() -> str:
 def _shape(value: object) -> object:
     """Return a part of the document without its texts."""
     if isinstance(value, dict):
-        members = cast("dict[str, object]", value).items()
         return {
             name: _shape(each)
-            for name, each in members
-            if name not in PROSE or isinstance(each, dict)
+            for name, each in cast("dict[str, object]", value).items()
+            if not (name in PROSE and isinstance(each, str | list))
         }
     if isinstance(value, list):
         return [_shape(each) for each in cast("list[object]", value)]
