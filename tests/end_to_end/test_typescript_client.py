@@ -98,6 +98,15 @@ async def test_typescript_examples_run_one_after_the_other(world: World, tmp_pat
     assert (tmp_path / "boat.mp4").stat().st_size > 0
 
 
+@needs_node
+@pytest.mark.timeout(300)
+async def test_typescript_readme_example_makes_a_video(world: World, tmp_path: Path) -> None:
+    (code,) = examples("clients/typescript/README.md")
+    (tmp_path / "readme.mjs").write_text(code)
+    printed = await run(world, tmp_path, "readme.mjs")
+    assert re.search(r"^http\S+ 0\.\d+ USD$", printed, re.MULTILINE), printed
+
+
 def test_typescript_types_are_current() -> None:
     written = (generate.TYPES / "schema.d.ts").read_text(encoding="utf-8")
     assert written.startswith(generate.header()), f"run {generate.COMMAND} and commit the types"
