@@ -3,8 +3,6 @@
 Each attempt is recorded before it begins and after it ends, with the health of its endpoint.
 """
 
-import json
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -21,12 +19,7 @@ from core.domain.messages.webhooks import (
     FailedReason,
     WebhookState,
 )
-from core.platform.crypto.sealing import Sealer, SealError
-from core.platform.crypto.webhook_signatures import (
-    UnusableSecretError,
-    signature_headers,
-    standard_webhooks_key,
-)
+from core.platform.crypto.sealing import Sealer
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import (
     ENDPOINTS_DISABLED,
@@ -41,16 +34,18 @@ from core.store.webhooks.endpoint_health import Disabled, disable, note_failure,
 from core.store.webhooks.first_attempts import expect_retry, take_first_attempt
 from core.store.webhooks.signing_secrets import SigningSecrets, find_signing_secrets
 from core.webhooks.concurrency import AttemptSlots, slot_retry_seconds
+from core.webhooks.relay import relay_webhook
 from core.webhooks.retry_schedule import retry_delay_seconds
 from core.webhooks.sender import Answer, AttemptError, WebhookHttpSettings, post_webhook
+from core.webhooks.signing import SigningError, sign_webhook
 
 log = get_logger(__name__)
 
 NOT_DELIVERED: Final = "WebhookNotDelivered"
 NO_SLOT: Final = "WebhookPutBack"
 """Error types in Temporal. The second is a wire name."""
-OWN_ERRORS: Final = frozenset({AttemptError.SECRET_UNUSABLE})
-"""Errors of this service, which do not count against the endpoint."""
+OWN_ERRORS: Final = frozenset({AttemptError.SECRET_UNUSABLE, AttemptError.NO_LISTENER})
+"""Errors that do not count against the endpoint: of this service, and without a listener."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +138,8 @@ class WebhookActivities:
         *,
         first: bool,
     ) -> _Attempted:
-        answer, number = await self._send(webhook, secrets), begun.number
+        number = begun.number
+        answer = await self._send(order, webhook, secrets, number)
         # An attempt whose worker was lost delays the next one no further.
         answered = number - begun.lost
         delay = retry_delay_seconds(order, answered, answer.retry_after_seconds)
@@ -190,48 +186,19 @@ class WebhookActivities:
                 return AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
 
     async def _send(
-        self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets | None
+        self,
+        order: DeliveryOrder,
+        webhook: webhooks.WebhookRecord,
+        secrets: SigningSecrets | None,
+        number: int,
     ) -> Answer:
-        if secrets is None:
-            log.error("webhook.signing_secret_missing", event_id=webhook.event_id)
-            return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
+        if webhook.listening:
+            return await relay_webhook(self.database, order, number, webhook.endpoint_id)
         try:
-            secret = secrets.current.open(self.sealer)
-            previous = self._previous_secret(webhook, secrets)
-            own = secrets.headers.open(self.sealer) if secrets.headers is not None else "{}"
-            headers: dict[str, str] = json.loads(own) | signature_headers(
-                secret, webhook.event_id, int(time.time()), webhook.body, previous=previous
-            )
-        except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
-            # Never sent unsigned. The schedule retries it: an operator may restore a missing key.
-            log.warning(
-                "webhook.signing_failed",
-                event_id=webhook.event_id,
-                reason=type(problem).__name__,
-            )
+            headers = sign_webhook(self.sealer, webhook.event_id, webhook.body, secrets)
+        except SigningError:
             return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         return await post_webhook(webhook.url, headers, webhook.body, self.http)
-
-    def _previous_secret(
-        self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets
-    ) -> str | None:
-        """Return the secret that is being replaced; None if it is missing or unusable.
-
-        An unusable one must not prevent signing with the new secret.
-        """
-        if secrets.previous is None:
-            return None
-        try:
-            previous = secrets.previous.open(self.sealer)
-            standard_webhooks_key(previous)
-        except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
-            log.warning(
-                "webhook.previous_secret_unusable",
-                event_id=webhook.event_id,
-                reason=type(problem).__name__,
-            )
-            return None
-        return previous
 
     async def _record(
         self,

@@ -30,7 +30,7 @@ from api.orders import routes as orders
 from api.orders.variables.schema import allow_variables
 from api.services import Services
 from api.templates import templates
-from api.webhooks import deliveries, endpoints
+from api.webhooks import deliveries, endpoints, listening
 from core.platform.observability.access_log import AccessLog
 from core.version import VERSION
 
@@ -52,6 +52,7 @@ ROUTERS: Final = (
     assets.router,
     downloads.router,
     endpoints.router,
+    listening.router,
     deliveries.router,
     usage.router,
     unsupported.router,

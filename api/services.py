@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from api.events.hub import Hub
 from api.events.limits import StreamLimits
+from api.events.offers import Offers
 from api.executions.outlook import Outlooks
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
@@ -45,7 +46,7 @@ class Services:
     expire. links: builds the stable URLs of files.
     imports: imports files that users upload. outlooks: reads queue positions
     and estimates.
-    streams: the open event streams.
+    streams: the open event streams. offers: reads what listeners of endpoints get.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
@@ -67,6 +68,7 @@ class Services:
     imports: AssetImporter
     outlooks: Outlooks
     streams: Hub
+    offers: Offers
 
     @property
     def ordering(self) -> OrderingServices:
@@ -128,6 +130,7 @@ async def _services(
 ) -> Services:
     links = AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url)
     outlooks = Outlooks(limits=ConcurrencyLimits.of(settings))
+    offers = Offers(database=imports.database, sealer=sealer)
     stream_limits = StreamLimits(
         per_key=settings.streams_per_key,
         per_user=settings.streams_per_user,
@@ -156,7 +159,8 @@ async def _services(
         outbound=settings.outbound_rules(),
         imports=imports,
         outlooks=outlooks,
-        streams=Hub(imports.database, links, stream_limits, outlooks),
+        streams=Hub(imports.database, links, stream_limits, outlooks, offers),
+        offers=offers,
     )
 
 

@@ -22,6 +22,8 @@ CANCEL_SUFFIX: Final = "/cancel"
 """Cancels and deletions count as reads, so that a user at the limit of writes can still end
 spending and revoke a leaked key.
 """
+RESULTS_SUFFIX: Final = "/results"
+"""A listener reports once for each webhook that it received."""
 REQUESTS: Final = {
     RouteClass.WRITES: "requests that start or change something",
     RouteClass.READS: "requests that read",
@@ -40,7 +42,7 @@ def class_of(request: Request) -> RouteClass:
     """Return the class that a request counts in."""
     method, path = request.method, request.url.path
     ends_something = method == "DELETE" or path.endswith(CANCEL_SUFFIX)
-    is_read = only_reads(method, path) or ends_something
+    is_read = only_reads(method, path) or ends_something or path.endswith(RESULTS_SUFFIX)
     return RouteClass.READS if is_read else RouteClass.WRITES
 
 

@@ -16,10 +16,11 @@ from typing import Final
 from api.events.frames import Frames, Reading, frame, frames_after, needs_record
 from api.events.limits import OpenStreams, StreamLimits
 from api.events.listener import Note, listen
+from api.events.offers import Offers
 from api.events.schemas import Changed, ChangedWebhook
 from api.events.stream import EventStream, Stream
 from api.executions.outlook import NO_OUTLOOK, Outlook, Outlooks
-from core.domain.ids import EventId, ExecutionId, UserId
+from core.domain.ids import EndpointId, EventId, ExecutionId, UserId
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_ERRORS, Database
 from core.store.events.execution_events import (
@@ -49,10 +50,14 @@ log = get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class _Work:
-    """What the next round reads. compared: executions whose sequences are compared first."""
+    """What the next round reads. compared: executions whose sequences are compared first.
+
+    endpoints: those whose listeners may have new attempts to make.
+    """
 
     executions: set[ExecutionId] = field(default_factory=set[ExecutionId])
     compared: set[ExecutionId] = field(default_factory=set[ExecutionId])
+    endpoints: set[EndpointId] = field(default_factory=set[EndpointId])
     users: defaultdict[UserId, set[ExecutionId | EventId]] = field(
         default_factory=lambda: defaultdict[UserId, set[ExecutionId | EventId]](set)
     )
@@ -62,13 +67,20 @@ class Hub:
     """All open event streams of this process."""
 
     def __init__(
-        self, database: Database, links: AssetLinks, limits: StreamLimits, outlooks: Outlooks
+        self,
+        database: Database,
+        links: AssetLinks,
+        limits: StreamLimits,
+        outlooks: Outlooks,
+        offers: Offers,
     ) -> None:
         self.counts = OpenStreams(limits)
         self.closed = False
         self._database = database
         self._links = links
         self._outlooks = outlooks
+        self._offers = offers
+        self._by_endpoint = defaultdict[EndpointId, set[Stream]](set)
         self._by_execution = defaultdict[ExecutionId, set[Stream]](set)
         self._by_user = defaultdict[UserId, set[Stream]](set)
         self._work = _Work()
@@ -141,11 +153,7 @@ class Hub:
     @contextmanager
     def _following(self, stream: Stream) -> Generator[None]:
         """Register a stream. What changed since its first frames were read is read again."""
-        streams = (
-            self._by_execution[stream.execution_id]
-            if stream.execution_id is not None
-            else self._by_user[stream.user_id]
-        )
+        streams = self._group(stream)
         with self.counts.counting(stream.user_id, stream.credential):
             streams.add(stream)
             self._used.set()
@@ -160,9 +168,19 @@ class Hub:
                 if not streams:
                     self._forget(stream)
 
+    def _group(self, stream: Stream) -> set[Stream]:
+        """Return the streams that follow the same as this one."""
+        if stream.execution_id is not None:
+            return self._by_execution[stream.execution_id]
+        if stream.endpoint_id is not None:
+            return self._by_endpoint[stream.endpoint_id]
+        return self._by_user[stream.user_id]
+
     def _forget(self, stream: Stream) -> None:
         if stream.execution_id is not None:
             self._by_execution.pop(stream.execution_id, None)
+        elif stream.endpoint_id is not None:
+            self._by_endpoint.pop(stream.endpoint_id, None)
         else:
             self._by_user.pop(stream.user_id, None)
 
@@ -182,21 +200,29 @@ class Hub:
         return frames
 
     def _streams(self) -> Iterable[Stream]:
-        for streams in (*self._by_execution.values(), *self._by_user.values()):
+        groups = (self._by_execution, self._by_endpoint, self._by_user)
+        for streams in [streams for group in groups for streams in group.values()]:
             yield from tuple(streams)
 
     def _compare(self, stream: Stream) -> None:
         if stream.execution_id is not None:
             self._work.compared.add(stream.execution_id)
             self._has_work.set()
+        elif stream.endpoint_id is not None:
+            self._work.endpoints.add(stream.endpoint_id)
+            self._has_work.set()
 
     def _compare_all(self) -> None:
         self._work.compared.update(self._by_execution)
+        self._work.endpoints.update(self._by_endpoint)
         self._has_work.set()
 
     def _note(self, note: Note) -> None:
         if note.execution_id is not None and note.execution_id in self._by_execution:
             self._work.executions.add(note.execution_id)
+            self._has_work.set()
+        if note.endpoint_id is not None and note.endpoint_id in self._by_endpoint:
+            self._work.endpoints.add(note.endpoint_id)
             self._has_work.set()
         name = note.execution_id or note.event_id
         if name is not None and note.user_id in self._by_user:
@@ -250,6 +276,7 @@ class Hub:
         """Repeat a failed round: what it has pushed already is not pushed twice."""
         await asyncio.sleep(RETRY_SECONDS)
         self._work.compared |= {*work.executions, *work.compared} & self._by_execution.keys()
+        self._work.endpoints |= work.endpoints & self._by_endpoint.keys()
         for user_id, names in work.users.items():
             self._work.users[user_id] |= names
         self._has_work.set()
@@ -266,6 +293,7 @@ class Hub:
 
         results = await asyncio.gather(
             *(gated(self._push_events(name)) for name in work.executions),
+            *(gated(self._push_offers(endpoint)) for endpoint in work.endpoints),
             *(gated(self._push_changes(user, names)) for user, names in work.users.items()),
             return_exceptions=True,
         )
@@ -303,6 +331,27 @@ class Hub:
             if stream.last not in made:
                 made[stream.last] = frames_after(reading, stream.last, self._links)
             stream.push(made[stream.last])
+
+    async def _push_offers(self, endpoint_id: EndpointId) -> None:
+        """Send the attempts that wait to the last listener of an endpoint, each once."""
+        streams = self._by_endpoint.get(endpoint_id)
+        if not streams:
+            return
+        stream = max(streams, key=lambda each: each.expires_at)
+        offers = await self._offers.read(stream.user_id, endpoint_id)
+        if offers is None:  # deleted
+            for each in tuple(streams):
+                each.end()
+            return
+        new = [
+            offer
+            for offer in offers
+            if offer.key not in stream.offered and offer.key[0] != stream.seen
+        ]
+        stream.seen = None
+        stream.offered |= {offer.key for offer in offers}
+        if new:
+            stream.push(Frames(events=[offer.frame for offer in new], last=0))
 
     async def _push_changes(self, user_id: UserId, names: set[ExecutionId | EventId]) -> None:
         executions = [ExecutionId(name) for name in names if name.startswith("exec_")]

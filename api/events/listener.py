@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from core.domain.ids import EventId, ExecutionId, UserId
+from core.domain.ids import EndpointId, EventId, ExecutionId, UserId
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_ERRORS, Database
 from core.store.events.execution_events import CHANNEL
@@ -19,17 +19,20 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A notification: an execution has new events, or a webhook has changed."""
+    """A notification: an execution has new events, a webhook has changed or waits."""
 
     user_id: UserId
     execution_id: ExecutionId | None = None
     event_id: EventId | None = None
+    endpoint_id: EndpointId | None = None
 
 
 def parse_note(payload: str) -> Note:
     name, user_id, *_ = payload.split(" ")
     if name.startswith("exec_"):
         return Note(user_id=UserId(user_id), execution_id=ExecutionId(name))
+    if name.startswith("end_"):
+        return Note(user_id=UserId(user_id), endpoint_id=EndpointId(name))
     return Note(user_id=UserId(user_id), event_id=EventId(name))
 
 

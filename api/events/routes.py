@@ -71,7 +71,7 @@ async def follow_execution(
     sequence. A stream ends after 15 minutes; resume it with the last `id`.
     """
     hub = services_of(request).streams
-    _check_open(hub, caller)
+    check_open(hub, caller)
     known = _number(last_event_id) if last_event_id is not None else after
     reading = await hub.read(caller.user_id, execution_id, known)
     if reading is None:
@@ -79,7 +79,7 @@ async def follow_execution(
     if known is not None and is_over(reading.position, known):
         return Response(status_code=204)
     frames = frames_after(reading, known, services_of(request).links)
-    _check_open(hub, caller)
+    check_open(hub, caller)
     stream = Stream(user_id=caller.user_id, credential=caller.name, execution_id=execution_id)
     return hub.open(stream, frames)
 
@@ -100,7 +100,7 @@ async def follow_account(request: Request, caller: Reader) -> Response:
     The events have no ids. After a reconnection, read the list of executions again.
     """
     hub = services_of(request).streams
-    _check_open(hub, caller)
+    check_open(hub, caller)
     return hub.open(Stream(user_id=caller.user_id, credential=caller.name))
 
 
@@ -171,7 +171,7 @@ def _number(text: str) -> int | None:
     return int(text) if usable and int(text) <= MOST_NUMBER else None
 
 
-def _check_open(hub: Hub, caller: Caller) -> None:
+def check_open(hub: Hub, caller: Caller) -> None:
     """Raise ProblemError if the process stops or has too many streams."""
     if hub.closed:
         raise unavailable()

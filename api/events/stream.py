@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.events.frames import HEARTBEAT, RETRY, Frames
 from api.http.middleware.head_requests import is_head
-from core.domain.ids import ExecutionId, UserId
+from core.domain.ids import EndpointId, EventId, ExecutionId, UserId
 
 BUFFERED_EVENTS: Final = 32
 HEARTBEAT_SECONDS: Final = 15.0
@@ -37,12 +37,17 @@ class Stream:
     """The state of a stream. Times are of the event loop.
 
     execution_id: None: the stream of all executions of the user. last: the sequence up to which the
-    client has the events. stale: events were dropped, so a snapshot comes next.
+    client has the events. stale: events were dropped, so a snapshot comes next. endpoint_id: the
+    stream of a listening endpoint; offered: the attempts that it has got, seen: the last event of
+    the stream that it resumes.
     """
 
     user_id: UserId
     credential: str
     execution_id: ExecutionId | None = None
+    endpoint_id: EndpointId | None = None
+    offered: frozenset[tuple[EventId, int, int]] = frozenset()
+    seen: EventId | None = None
     last: int = 0
     ended: bool = False
     stale: bool = False

@@ -17,6 +17,7 @@ from api.webhooks.fields import check_webhook_url
 from api.webhooks.schemas import (
     DEFAULT_ROTATION,
     ChangeEndpointRequest,
+    CreatedEndpoint,
     Endpoint,
     EndpointList,
     EndpointQuery,
@@ -27,13 +28,19 @@ from api.webhooks.schemas import (
 )
 from core.domain.failures import FailureCode
 from core.domain.ids import EndpointId, UserId, new_event_id
-from core.domain.messages.webhooks import DeliveryOrder, EventType
+from core.domain.messages.webhooks import DeliveryOrder, EndpointKind, EventType
 from core.domain.scopes import Scope
 from core.domain.webhook_payload import endpoint_test_body
 from core.platform.observability.logging import get_logger
+from core.store.accounts.users import new_webhook_secret
 from core.store.database import Connection
 from core.store.webhooks import endpoints
 from core.store.webhooks.account_events import insert_account_event
+from core.store.webhooks.listening import (
+    TOO_MANY_LISTENING,
+    TooManyListeningError,
+    insert_listening,
+)
 from core.store.webhooks.signing_secrets import (
     rotate_endpoint_secret,
     set_first_secret,
@@ -54,26 +61,31 @@ router = APIRouter(prefix="/api", tags=["endpoints"], route_class=StrictJsonRout
     summary="Create an endpoint",
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.ENDPOINT_EXISTS, *_WITH_BODY),
 )
-async def create_endpoint(request: Request, caller: Admin, body: NewEndpointRequest) -> Endpoint:
+async def create_endpoint(
+    request: Request, response: Response, caller: Admin, body: NewEndpointRequest
+) -> CreatedEndpoint:
     """Create an endpoint with an optional description and secret.
 
     A `webhook` in a request also creates an endpoint, without either. A default endpoint receives
-    the account's data, so `default` also needs the scope `read`.
+    the account's data, so `default` also needs the scope `read`. A listening endpoint (`kind`
+    `stream`) gets a secret of its own, shown once; as the default it stands in for the present one
+    until it is deleted.
     """
     services, user_id = services_of(request), caller.user_id
     _check_default(caller, default=body.default)
+    if (body.url is None) != (body.kind is EndpointKind.STREAM):
+        raise invalid_field("url", "is required, except with the kind stream, which has none")
     check_webhook_url(services.outbound, "url", body.url)
+    secret = body.secret
+    if body.kind is EndpointKind.STREAM and secret is None:
+        secret = new_webhook_secret()
     try:
         async with services.database.as_user(user_id) as conn:
-            if not await endpoints.may_have_endpoint(conn, user_id, body.url):
-                raise invalid_field("url", endpoints.TOO_MANY_ENDPOINTS)
-            endpoint_id = await endpoints.insert_endpoint(conn, user_id, body.url, body.description)
-            if body.secret is not None:
-                await set_first_secret(conn, services.secrets, endpoint_id, user_id, body.secret)
+            endpoint_id = await _insert(conn, user_id, body)
+            if secret is not None:
+                await set_first_secret(conn, services.secrets, endpoint_id, user_id, secret)
             if body.headers:
                 await set_own_headers(conn, services.secrets, endpoint_id, user_id, body.headers)
-            if body.default:
-                await endpoints.set_default(conn, user_id, endpoint_id)
             created = await _find(conn, user_id, endpoint_id)
     except endpoints.EndpointExistsError as error:
         members = {"endpointId": error.endpoint_id}
@@ -82,8 +94,24 @@ async def create_endpoint(request: Request, caller: Admin, body: NewEndpointRequ
             ENDPOINT_FOR_URL_EXISTS.format(endpoint_id=error.endpoint_id),
             members=members,
         ) from None
-    log.info("endpoint.created", user_id=user_id, endpoint_id=endpoint_id)
-    return _endpoint(created)
+    log.info("endpoint.created", user_id=user_id, endpoint_id=endpoint_id, kind=body.kind)
+    response.headers["Cache-Control"] = "no-store"
+    shown = None if body.secret is not None else secret
+    return CreatedEndpoint(**_endpoint(created).model_dump(), secret=shown)
+
+
+async def _insert(conn: Connection, user_id: UserId, body: NewEndpointRequest) -> EndpointId:
+    if body.url is None:
+        try:
+            return await insert_listening(conn, user_id, body.description, default=body.default)
+        except TooManyListeningError:
+            raise invalid_field("kind", TOO_MANY_LISTENING) from None
+    if not await endpoints.may_have_endpoint(conn, user_id, body.url):
+        raise invalid_field("url", endpoints.TOO_MANY_ENDPOINTS)
+    endpoint_id = await endpoints.insert_endpoint(conn, user_id, body.url, body.description)
+    if body.default:
+        await endpoints.set_default(conn, user_id, endpoint_id)
+    return endpoint_id
 
 
 @router.get(
@@ -278,6 +306,7 @@ async def _find(conn: Connection, user_id: UserId, endpoint_id: str) -> endpoint
 def _endpoint(stored: endpoints.Endpoint) -> Endpoint:
     return Endpoint(
         id=stored.endpoint_id,
+        kind=stored.kind,
         url=stored.url,
         description=stored.description,
         default=stored.is_default,

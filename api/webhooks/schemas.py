@@ -1,13 +1,26 @@
 """Request and response bodies of the webhook routes."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from api.http.schemas import QueryParameters, RequestBody, ResponseBody, Time, plausible_time
 from api.webhooks.fields import WebhookHeaders, WebhookSecret, WebhookUrl
-from core.domain.messages.webhooks import DisabledReason, EventType, FailedReason, WebhookState
+from core.domain.messages.webhooks import (
+    DisabledReason,
+    EndpointKind,
+    EventType,
+    FailedReason,
+    WebhookState,
+)
 
 MAX_OVERLAP_HOURS = 168
 MAX_RESENT = 1000
@@ -36,7 +49,7 @@ Description = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 
 
 class NewEndpointRequest(RequestBody):
-    """A URL that receives webhooks."""
+    """A URL that receives webhooks, or a listening endpoint."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -44,9 +57,16 @@ class NewEndpointRequest(RequestBody):
         }
     )
 
-    url: WebhookUrl = Field(
-        description="http or https, a public address, port 80, 443, 8080 or 8443. It cannot be "
-        "changed; create another endpoint instead."
+    kind: EndpointKind = Field(
+        EndpointKind.URL,
+        strict=False,
+        description="`stream`: a listening endpoint, without a URL. Its webhooks go to `GET "
+        "/api/endpoints/{endpoint_id}/stream`. It is deleted after an hour without a listener.",
+    )
+    url: WebhookUrl | None = Field(
+        None,
+        description="Required unless `kind` is `stream`. http or https, a public address, port 80, "
+        "443, 8080 or 8443. It cannot be changed; create another endpoint instead.",
     )
     description: Description = Field("", description="A note for people.")
     default: bool = Field(
@@ -68,6 +88,46 @@ class NewEndpointRequest(RequestBody):
         "`Authorization`; at most 10. Stored encrypted and never returned.",
         json_schema_extra={"writeOnly": True},
     )
+
+
+class ListenerResult(RequestBody):
+    """What a receiver answered, or why it did not."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "eventId": "evt_0199a5b5e0c87c0b9d3c6f1a2b3c4d5e",
+                    "delivery": 1,
+                    "number": 1,
+                    "durationMs": 12,
+                    "statusCode": 200,
+                }
+            ]
+        }
+    )
+
+    event_id: Annotated[str, Field(max_length=100)] = Field(description="`id` of the webhook.")
+    delivery: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    number: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    duration_ms: Annotated[int, Field(ge=0, le=3_600_000)] = Field(
+        description="From the request to the end of the response."
+    )
+    status_code: Annotated[int, Field(ge=100, le=599)] | None = Field(
+        None, description="Of the response. 2xx: the webhook is delivered."
+    )
+    error: (
+        Literal["timed_out", "connection_refused", "connection_failed", "no_valid_answer"] | None
+    ) = Field(None, description="Instead of `statusCode`: why there was no response.")
+    excerpt: Annotated[str, Field(max_length=4096)] = Field(
+        "", description="The beginning of the response body; at most 1 KB is kept."
+    )
+
+    @model_validator(mode="after")
+    def _status_or_error(self) -> Self:
+        if (self.status_code is None) == (self.error is None):
+            raise ValueError("send either statusCode or error")
+        return self
 
 
 class ChangeEndpointRequest(RequestBody):
@@ -133,14 +193,16 @@ class ResendRequest(RequestBody):
 class Endpoint(ResponseBody):
     """An endpoint that receives webhooks.
 
-    default: receives account events, and the events of requests without a webhook. ownSecret: false
-    if the account's secret signs. ownHeaders: its webhooks carry headers that you have set.
-    previousSecretUntil: until then the previous secret also signs. failingSince: every attempt
-    since then failed. lastSuccessAt: to the minute. disabledReason: user (by request), gone (the
-    endpoint returned 410), failing (only failures for days).
+    kind: stream for a listening endpoint, whose url is `stream:` with its id. default: receives
+    account events, and the events of requests without a webhook. ownSecret: false if the account's
+    secret signs. ownHeaders: its webhooks carry headers that you have set. previousSecretUntil:
+    until then the previous secret also signs. failingSince: every attempt since then failed.
+    lastSuccessAt: to the minute. disabledReason: user (by request), gone (the endpoint returned
+    410), failing (only failures for days).
     """
 
     id: str
+    kind: EndpointKind
     url: str
     description: str
     default: bool
@@ -154,6 +216,12 @@ class Endpoint(ResponseBody):
     last_success_at: Time | None
     last_failure_at: Time | None
     created_at: Time
+
+
+class CreatedEndpoint(Endpoint):
+    """A new endpoint. secret: of a listening endpoint that got a new one; shown once."""
+
+    secret: Annotated[str | None, Field(repr=False)]
 
 
 class EndpointList(ResponseBody):

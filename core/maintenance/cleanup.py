@@ -13,6 +13,8 @@ from core.store.executions.unkeyed_orders import delete_expired_orders
 from core.store.files.deletions import list_queued_files, take_queued_file
 from core.store.files.object_storage import ObjectStore
 from core.store.providers.user_keys import erase_unused
+from core.store.webhooks.endpoints import delete_endpoint
+from core.store.webhooks.listening import list_unused
 
 log = get_logger(__name__)
 
@@ -36,6 +38,15 @@ class Cleanup:
             while deleted == KEYS_PAGE:
                 async with self.database.as_system() as conn:
                     deleted = await delete(conn, limit=KEYS_PAGE)
+
+    async def delete_unused_listening(self) -> None:
+        """Delete listening endpoints that have had no listener for an hour."""
+        async with self.database.as_system() as conn:
+            unused = await list_unused(conn, limit=KEYS_PAGE)
+        for user_id, endpoint_id in unused:
+            async with self.database.as_user(user_id) as conn:
+                await delete_endpoint(conn, endpoint_id)
+            log.info("endpoint.listener_gone", user_id=user_id, endpoint_id=endpoint_id)
 
     async def erase_provider_keys(self) -> None:
         """Erase replaced or deleted provider keys once all jobs sent with them are closed."""

@@ -200,6 +200,7 @@ def build_reconciler(
             task(name="apply_retention", run=retention.apply, every_seconds=EVERY_MINUTE),
             task(name="delete_idempotency_keys", run=cleanup.delete_idempotency_keys),
             task(name="erase_provider_keys", run=cleanup.erase_provider_keys),
+            task(name="delete_unused_listening", run=cleanup.delete_unused_listening),
             task(name="measure_jobs", run=gauges.measure_jobs),
             task(
                 name="measure_undelivered_spend",

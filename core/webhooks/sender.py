@@ -34,6 +34,7 @@ class AttemptError(StrEnum):
     GONE = "gone"
     HTTP_ERROR = "http_error"
     INVALID_URL = "invalid_url"
+    NO_LISTENER = "no_listener"
     SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - a category
 
 
@@ -102,9 +103,9 @@ async def post_webhook(
     return Answer(
         duration_ms=round((time.monotonic() - began) * 1000),
         status_code=status,
-        error=error if status is None else _status_error(status),
+        error=error if status is None else status_error(status),
         retry_after_seconds=retry_after,
-        excerpt=_excerpt(bytes(received)) if status is not None else None,
+        excerpt=excerpt_of(bytes(received)) if status is not None else None,
     )
 
 
@@ -126,7 +127,8 @@ def _request_headers(headers: Mapping[str, str], limits: WebhookHttpSettings) ->
     }
 
 
-def _status_error(status: int) -> AttemptError | None:
+def status_error(status: int) -> AttemptError | None:
+    """Return why a status is no delivery; None for 2xx."""
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
@@ -179,7 +181,7 @@ def _retry_after_seconds(response: httpx.Response, now: datetime) -> float | Non
     return max(0.0, (at - now).total_seconds())
 
 
-def _excerpt(received: bytes) -> str:
+def excerpt_of(received: bytes) -> str:
     """Return the beginning of a response as printable text, without control characters."""
     text = received[:EXCERPT_BYTES].decode(errors="replace")
     printable = "".join(character if character.isprintable() else " " for character in text)

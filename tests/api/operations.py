@@ -7,7 +7,11 @@ from typing import Any, Final, cast
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 
-STREAMS: Final = {"GET /api/events", "GET /api/executions/{execution_id}/events"}
+STREAMS: Final = {
+    "GET /api/events",
+    "GET /api/executions/{execution_id}/events",
+    "GET /api/endpoints/{endpoint_id}/stream",
+}
 """They do not end by themselves. HEAD takes the same way, without the stream."""
 
 

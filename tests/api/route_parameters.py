@@ -15,6 +15,7 @@ NAMES: Final[Mapping[str, str]] = {
     "body endpointId": "endpoint",
     "path template_id": "template",
     "body template": "template",
+    "body eventId": "webhook",
     "body plan.steps.params.*.asset": "asset",
     "body values.*.asset": "asset",
     "body image.asset": "asset",
@@ -41,7 +42,7 @@ PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
     "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
     "query order", "query variant",
-    "query download", "query source", "query after", "query ticket", "header Last-Event-ID",
+    "query download", "query source", "query after", "query ticket", "query latest", "header Last-Event-ID",
     "body headers",
     "body source", "body source.url", "body plan.steps.params.*.url",
     "body image", "body image.url", "body endImage", "body endImage.url", "body audio", "body audio.url",
@@ -66,6 +67,7 @@ PLAIN: Final = {
     "body plan.steps.params.*.var", "body plan.steps.params.*.fill", "body synthome", "body models",
     "body plan.steps.deadlineSeconds", "body plan.steps.reuse", "body plan.steps.count",
     "body step", "body option", "body reject",
+    "body kind", "body delivery", "body number", "body durationMs", "body statusCode", "body error", "body excerpt",
     "body plan.steps.onFailure", "body plan.outputs", "body plan.outputs.*.step",
     "body plan.outputs.*.output",
 }  # fmt: skip
@@ -92,5 +94,10 @@ NEEDS_FILES: Final = {"POST /api/assets", "POST /api/transcribe"}
 
 APPROVE: Final = "POST /api/executions/{execution_id}/approve"
 """Her execution has no approval step, which it answers only to her."""
+OF_LISTENERS: Final = {
+    "GET /api/endpoints/{endpoint_id}/stream",
+    "POST /api/endpoints/{endpoint_id}/results",
+}
+"""Her endpoint has a URL and no listener; test_listening.py has one."""
 DELETE_ASSET: Final = "DELETE /api/assets/{asset_id}"
 DELETE_EXECUTION: Final = "DELETE /api/executions/{execution_id}"

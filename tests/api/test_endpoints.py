@@ -39,7 +39,8 @@ async def test_endpoint_is_created_listed_and_read(shared_api: Api) -> None:
         created = datetime.fromisoformat(made.pop("createdAt"))
         assert datetime.now(UTC) - created < timedelta(minutes=1)
         assert made == {
-            "id": made["id"], "url": URL, "description": "production", "default": False, "ownSecret": False,
+            "id": made["id"], "kind": "url", "secret": None, "url": URL,
+            "description": "production", "default": False, "ownSecret": False,
         "ownHeaders": False,
             "previousSecretUntil": None, "state": "enabled", "disabledAt": None, "disabledReason": None,
             "failingSince": None, "lastSuccessAt": None, "lastFailureAt": None,

@@ -35,6 +35,8 @@ ROUTES = frozenset(
         "GET /api/executions/{execution_id}/timeline",
         "POST /api/executions/{execution_id}/stream-tickets",
         "GET /api/events",
+        "GET /api/endpoints/{endpoint_id}/stream",
+        "POST /api/endpoints/{endpoint_id}/results",
         "POST /api/executions/{execution_id}/approve",
         "POST /api/executions/{execution_id}/cancel",
         "POST /api/executions/{execution_id}/retry",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from tests.bench import burst, lost_callbacks, open_loop, pipelines, waiting, wake_ups
+from tests.bench import burst, lost_callbacks, open_loop, pipelines, streams, waiting, wake_ups
 from tests.bench.servers import Say, machine
 
 
@@ -51,6 +51,11 @@ SCENARIOS: Final = {
         summary="time to the provider's create call, alone and beside rendering pipelines",
         add_options=pipelines.add_options,
         run=pipelines.run,
+    ),
+    "streams": Scenario(
+        summary="memory of event streams, time of a change to all, cost of events per execution",
+        add_options=streams.add_options,
+        run=streams.run,
     ),
 }
 

@@ -38,6 +38,9 @@ from tests.sdk.stream_server import frame
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
+OFFER = webhooks.Offer(
+    id="evt_1", type="execution.completed", delivery=1, number=1, body="{}", headers={}
+)
 _FOR_OPENAI = "OpenAI clients call these"
 NOT_FOR_CLIENTS = {
     "receive_callback": "only providers send callbacks",
@@ -76,6 +79,7 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "delete_execution": lambda c: c.executions.delete("exec_1"),
     "follow_execution": lambda c: first(c.executions.events("exec_1"), 5),
     "follow_account": lambda c: first(c.events(), 3),
+    "listen_to_endpoint": lambda c: first(c.endpoints.listen("end_1"), 1),
     "get_timeline": lambda c: c.executions.timeline("exec_1", after=3),
     "create_stream_ticket": lambda c: c.executions.stream_ticket("exec_1"),
     "create_quote": lambda c: c.quotes.video(prompt="a kite"),
@@ -95,6 +99,9 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "read_asset": lambda c: c.assets.get("asset_1"),
     "remove_asset": lambda c: c.assets.delete("asset_1"),
     "download_asset": lambda c: c.assets.address("asset_1", name="film"),
+    "report_attempt": lambda c: c.endpoints.report(
+        "end_1", OFFER, duration_ms=12, status_code=200, excerpt="thanks"
+    ),
     "create_endpoint": lambda c: c.endpoints.create(url="https://example.com/hook"),
     "read_endpoints": lambda c: c.endpoints.page(limit=5),
     "read_endpoint": lambda c: c.endpoints.get("end_1"),
@@ -162,6 +169,8 @@ def stream(name: str, document: Schema, samples: Samples) -> bytes:
     def sample(schema: str) -> Any:
         return samples.of(document["components"]["schemas"][schema])
 
+    if name == "listen_to_endpoint":
+        return frame("webhook", OFFER.model_dump(by_alias=True))
     if name == "follow_account":
         return frame("changed", CHANGED) + frame("webhook", WEBHOOK)
     return b"".join(

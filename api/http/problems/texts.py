@@ -129,6 +129,9 @@ ENDPOINT_IS_DISABLED: Final = "The endpoint is disabled. Enable it, then send th
 ENDPOINT_WAS_DELETED: Final = (
     "The endpoint was deleted. Create an endpoint with the same URL, then send the request again."
 )
+NO_SUCH_ATTEMPT: Final = (
+    "No such attempt waits for a result: it has one, or its 15 seconds are over."
+)
 CALLBACK_SIGNATURE_INVALID: Final = "The signature is missing, wrong or too old."
 CALLBACK_UNVERIFIABLE: Final = "The signature cannot be verified now. Send the callback again."
 

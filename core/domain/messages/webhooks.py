@@ -36,6 +36,13 @@ class FailedReason(StrEnum):
     STOPPED = "stopped"
 
 
+class EndpointKind(StrEnum):
+    """Where an endpoint's events go: to its URL, or to the open stream of a listener."""
+
+    URL = "url"
+    STREAM = "stream"
+
+
 class DisabledReason(StrEnum):
     """Why an endpoint is disabled.
 

@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 
 from core.domain.ids import EndpointId, UserId, new_endpoint_id
-from core.domain.messages.webhooks import DisabledReason
+from core.domain.messages.webhooks import DisabledReason, EndpointKind
 from core.store.database import Connection
 from core.store.secrets.secrets import delete_secrets
 
@@ -43,6 +43,7 @@ class Endpoint:
     """
 
     endpoint_id: EndpointId
+    kind: EndpointKind
     url: str = field(repr=False)
     description: str
     is_default: bool
@@ -58,7 +59,7 @@ class Endpoint:
 
 
 FIND_ENDPOINT = """
-SELECT endpoint_id, url, description, is_default,
+SELECT endpoint_id, kind, url, description, is_default,
        EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_secret'
                AND s.valid_until IS NULL) AS has_secret,
        EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_headers') AS has_headers,
@@ -78,7 +79,7 @@ async def find_endpoint(
 
 
 LIST_ENDPOINTS = """
-SELECT endpoint_id, url, description, is_default,
+SELECT endpoint_id, kind, url, description, is_default,
        EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_secret'
                AND s.valid_until IS NULL) AS has_secret,
        EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_headers') AS has_headers,
@@ -101,6 +102,7 @@ async def list_endpoints(
 def _endpoint(row: asyncpg.Record) -> Endpoint:
     plain = dict(row)
     reason: str | None = row["disabled_reason"]
+    plain["kind"] = EndpointKind(row["kind"])
     plain["disabled_reason"] = DisabledReason(reason) if reason is not None else None
     return Endpoint(**plain)
 
@@ -206,16 +208,23 @@ async def set_disabled_by_user(
 
 
 DELETE_ENDPOINT = """
-UPDATE endpoints
+UPDATE endpoints AS e
 SET deleted_at = now(), is_default = false
-WHERE endpoint_id = $1 AND deleted_at IS NULL
-RETURNING endpoint_id
+FROM (SELECT endpoint_id, is_default FROM endpoints WHERE endpoint_id = $1 FOR NO KEY UPDATE) AS before
+WHERE e.endpoint_id = before.endpoint_id AND e.deleted_at IS NULL
+RETURNING e.user_id, before.is_default, e.replaced
 """
 
 
 async def delete_endpoint(conn: Connection, endpoint_id: EndpointId) -> bool:
-    """Delete an endpoint and its secrets. False: it does not exist (repeating is safe)."""
-    if await conn.fetchval(DELETE_ENDPOINT, endpoint_id) is None:
+    """Delete an endpoint and its secrets. False: it does not exist (repeating is safe).
+
+    The endpoint that a listening one replaced as the default is the default again.
+    """
+    deleted = await conn.fetchrow(DELETE_ENDPOINT, endpoint_id)
+    if deleted is None:
         return False
     await delete_secrets(conn, endpoint_id)
+    if deleted["is_default"] and deleted["replaced"] is not None:
+        await set_default(conn, deleted["user_id"], deleted["replaced"])
     return True

@@ -52,10 +52,13 @@ async def next_sequence(conn: Connection, execution_id: ExecutionId, generation:
     return await conn.fetchval(NEXT_SEQUENCE, execution_id, generation)
 
 
-# The endpoint of the URL is created if the user has none.
+# The endpoint of the URL is created if the user has none; a deleted listening endpoint is not.
 INSERT_WEBHOOK = """
 WITH found AS (
     SELECT endpoint_id FROM endpoints WHERE user_id = $4 AND md5(url) = md5($6) AND deleted_at IS NULL
+    UNION
+    SELECT endpoint_id FROM endpoints
+    WHERE user_id = $4 AND endpoint_id = substr($6, 8) AND url = $6 AND kind = 'stream'
 ), made AS (
     INSERT INTO endpoints (endpoint_id, user_id, url)
     SELECT $8, $4, $6 WHERE NOT EXISTS (SELECT FROM found)
@@ -91,7 +94,7 @@ async def insert_webhook(conn: Connection, new: NewWebhook) -> bool:
 
 GET_WEBHOOK = """
 SELECT w.event_id, w.execution_id, w.user_id, w.type, w.url, w.body, w.state, w.delivery, w.created_at, w.ended_at,
-       w.endpoint_id, e.failing_since IS NOT NULL AS failing,
+       w.endpoint_id, e.failing_since IS NOT NULL AS failing, e.kind = 'stream' AS listening,
        CASE WHEN e.deleted_at IS NOT NULL THEN 'endpoint_deleted'
             WHEN e.disabled_at IS NOT NULL THEN 'endpoint_disabled' END AS closed
 FROM webhooks AS w JOIN endpoints AS e ON e.endpoint_id = w.endpoint_id
@@ -104,6 +107,7 @@ class WebhookRecord:
     """An event. delivery: the current delivery. execution_id: None for account events.
 
     failing: the last attempt at its endpoint failed. closed: why the endpoint receives nothing.
+    listening: its endpoint is a listening one, whose listener makes the attempts.
     """
 
     event_id: EventId
@@ -118,6 +122,7 @@ class WebhookRecord:
     ended_at: datetime | None
     endpoint_id: EndpointId
     failing: bool
+    listening: bool
     closed: FailedReason | None
 
 
@@ -140,6 +145,7 @@ async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
         ended_at=row["ended_at"],
         endpoint_id=row["endpoint_id"],
         failing=row["failing"],
+        listening=row["listening"],
         closed=FailedReason(closed) if closed is not None else None,
     )
 

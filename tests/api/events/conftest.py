@@ -1,8 +1,10 @@
 """An API process, and a user whose executions change."""
 
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
 import httpx
 import pytest
 
@@ -28,11 +30,20 @@ class Watched:
     user_id: UserId
     api_key: str
 
+    @asynccontextmanager
+    async def superuser(self) -> "AsyncGenerator[asyncpg.Connection[asyncpg.Record]]":
+        """Yield a connection of the owner of the tables."""
+        connection = await asyncpg.connect(self.fresh.owner_dsn)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def execution(self, webhook_url: str | None = None) -> Accepted:
         return await accept(self.database, new_execution(self.user_id, webhook_url=webhook_url))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def watched(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[Watched]:
@@ -46,7 +57,7 @@ async def watched(
         yield Watched(fresh=fresh, database=database, user_id=user.user_id, api_key=key.key.text)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def process(watched: Watched) -> AsyncGenerator[Served]:
     """Yield a process that no test ends."""
     async with served(watched.fresh, NO_TEMPORAL, watched.api_key, **SETTINGS) as running:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing_extensions import Unpack
 
 from takeone._async.sender import Sender
+from takeone._async.streams import follow
 from takeone._calls import webhooks
 from takeone._calls.bodies import (
     EndpointChange,
@@ -13,10 +14,14 @@ from takeone._calls.bodies import (
     Rotation,
     WebhookFilters,
 )
+from takeone._core.events import offer_of
+from takeone._core.streams import Following
 from takeone.models.base import Page
 from takeone.models.webhooks import (
+    CreatedEndpoint,
     Endpoint,
     LoggedWebhook,
+    Offer,
     Resent,
     RotatedSecret,
     WebhookDetail,
@@ -39,8 +44,8 @@ class Endpoints:
         """Return one page of endpoints."""
         return await self._sender.send(webhooks.endpoints({"limit": limit, "cursor": cursor}))
 
-    async def create(self, **fields: Unpack[NewEndpoint]) -> Endpoint:
-        """Create an endpoint."""
+    async def create(self, **fields: Unpack[NewEndpoint]) -> CreatedEndpoint:
+        """Create an endpoint: with `url`, or a listening one with `kind="stream"`."""
         return await self._sender.send(webhooks.create_endpoint(fields))
 
     async def get(self, endpoint_id: str) -> Endpoint:
@@ -66,6 +71,48 @@ class Endpoints:
     async def test(self, endpoint_id: str) -> LoggedWebhook:
         """Send a webhook of the type `endpoint.test`."""
         return await self._sender.send(webhooks.test_endpoint(endpoint_id))
+
+    async def listen(self, endpoint_id: str, *, latest: int = 0) -> AsyncIterator[Offer]:
+        """Iterate over the webhooks of a listening endpoint, without an end.
+
+        POST each to your receiver and report the result within 15 seconds, or the attempt has
+        failed. latest: show as many of the account's latest webhooks first, at most 20. Raise
+        CallError if the service refuses, or is unreachable for five minutes.
+        """
+        following = Following(webhooks.stream(endpoint_id, latest), self._sender.settings)
+        streams = 0
+        async for event in follow(self._sender, following):
+            if event is None:
+                streams += 1
+            elif event.type == "webhook":
+                offer = offer_of(Offer, event)
+                if offer.number or streams == 1:
+                    yield offer
+
+    async def report(
+        self,
+        endpoint_id: str,
+        offer: Offer,
+        *,
+        duration_ms: int,
+        status_code: int | None = None,
+        error: str | None = None,
+        excerpt: str = "",
+    ) -> None:
+        """Report what the receiver answered, or with `error` why there was no answer.
+
+        error: "timed_out", "connection_refused", "connection_failed" or "no_valid_answer". Raise
+        NotFoundError if the attempt has a result already, or its time is over.
+        """
+        call = webhooks.report(
+            endpoint_id,
+            offer,
+            duration_ms=duration_ms,
+            status_code=status_code,
+            error=error,
+            excerpt=excerpt,
+        )
+        await self._sender.send(call)
 
     async def rotate_secret(self, endpoint_id: str, **fields: Unpack[Rotation]) -> RotatedSecret:
         """Replace the secret of an endpoint."""

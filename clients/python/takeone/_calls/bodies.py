@@ -95,9 +95,10 @@ class WebhookFilters(TypedDict, total=False):
 
 
 class NewEndpoint(TypedDict, total=False):
-    """The fields of a new endpoint."""
+    """The fields of a new endpoint. kind: "stream" for a listening endpoint, without a url."""
 
-    url: Required[str]
+    kind: str
+    url: str
     description: str
     default: bool
     secret: str | None

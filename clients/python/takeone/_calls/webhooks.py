@@ -7,8 +7,10 @@ from takeone._calls import values
 from takeone._core.calls import Call, Repeat, path
 from takeone.models.base import Page
 from takeone.models.webhooks import (
+    CreatedEndpoint,
     Endpoint,
     LoggedWebhook,
+    Offer,
     Resent,
     RotatedSecret,
     WebhookDetail,
@@ -22,9 +24,9 @@ def endpoints(filters: Mapping[str, object]) -> Call[Page[Endpoint]]:
     return Call("GET", ENDPOINTS, Page[Endpoint], query=values.query(filters))
 
 
-def create_endpoint(fields: Mapping[str, object]) -> Call[Endpoint]:
+def create_endpoint(fields: Mapping[str, object]) -> Call[CreatedEndpoint]:
     """Create an endpoint. A repeated call is refused: an address exists once."""
-    return Call("POST", ENDPOINTS, Endpoint, body=values.body(fields), repeat=Repeat.NEVER)
+    return Call("POST", ENDPOINTS, CreatedEndpoint, body=values.body(fields), repeat=Repeat.NEVER)
 
 
 def get_endpoint(endpoint_id: str) -> Call[Endpoint]:
@@ -51,6 +53,35 @@ def disable_endpoint(endpoint_id: str) -> Call[Endpoint]:
 def test_endpoint(endpoint_id: str) -> Call[LoggedWebhook]:
     place = path(f"{ENDPOINTS}/{{}}/test", endpoint_id)
     return Call("POST", place, LoggedWebhook, repeat=Repeat.NEVER)
+
+
+def stream(endpoint_id: str, latest: int) -> str:
+    """Return the path of a listening endpoint's stream."""
+    place = path(f"{ENDPOINTS}/{{}}/stream", endpoint_id)
+    return f"{place}?latest={latest}" if latest else place
+
+
+def report(
+    endpoint_id: str,
+    offer: Offer,
+    *,
+    duration_ms: int,
+    status_code: int | None,
+    error: str | None,
+    excerpt: str,
+) -> Call[None]:
+    """Report the result of an attempt. A repeated call is refused: it has its result."""
+    place = path(f"{ENDPOINTS}/{{}}/results", endpoint_id)
+    fields = {
+        "event_id": offer.id,
+        "delivery": offer.delivery,
+        "number": offer.number,
+        "duration_ms": duration_ms,
+        "status_code": status_code,
+        "error": error,
+        "excerpt": excerpt,
+    }
+    return Call("POST", place, body=values.body(fields))
 
 
 def rotate_endpoint(endpoint_id: str, fields: Mapping[str, object]) -> Call[RotatedSecret]:

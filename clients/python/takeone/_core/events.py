@@ -50,6 +50,11 @@ def account_event(model: type[M], event: ServerEvent) -> M:
     return _read(model, {**json_object(event.data), "type": event.type}, None)
 
 
+def offer_of(model: type[M], event: ServerEvent) -> M:
+    """Return a webhook for a listener."""
+    return _read(model, json_object(event.data), None)
+
+
 def _read(model: type[M], members: Mapping[str, Any], context: object) -> M:
     try:
         return model.model_validate(members, context=context)

@@ -13,11 +13,16 @@ from takeone._calls.bodies import (
     Rotation,
     WebhookFilters,
 )
+from takeone._core.events import offer_of
+from takeone._core.streams import Following
 from takeone._sync.sender import Sender
+from takeone._sync.streams import follow
 from takeone.models.base import Page
 from takeone.models.webhooks import (
+    CreatedEndpoint,
     Endpoint,
     LoggedWebhook,
+    Offer,
     Resent,
     RotatedSecret,
     WebhookDetail,
@@ -38,8 +43,8 @@ class Endpoints:
         """Return one page of endpoints."""
         return self._sender.send(webhooks.endpoints({"limit": limit, "cursor": cursor}))
 
-    def create(self, **fields: Unpack[NewEndpoint]) -> Endpoint:
-        """Create an endpoint."""
+    def create(self, **fields: Unpack[NewEndpoint]) -> CreatedEndpoint:
+        """Create an endpoint: with `url`, or a listening one with `kind="stream"`."""
         return self._sender.send(webhooks.create_endpoint(fields))
 
     def get(self, endpoint_id: str) -> Endpoint:
@@ -65,6 +70,48 @@ class Endpoints:
     def test(self, endpoint_id: str) -> LoggedWebhook:
         """Send a webhook of the type `endpoint.test`."""
         return self._sender.send(webhooks.test_endpoint(endpoint_id))
+
+    def listen(self, endpoint_id: str, *, latest: int = 0) -> Iterator[Offer]:
+        """Iterate over the webhooks of a listening endpoint, without an end.
+
+        POST each to your receiver and report the result within 15 seconds, or the attempt has
+        failed. latest: show as many of the account's latest webhooks first, at most 20. Raise
+        CallError if the service refuses, or is unreachable for five minutes.
+        """
+        following = Following(webhooks.stream(endpoint_id, latest), self._sender.settings)
+        streams = 0
+        for event in follow(self._sender, following):
+            if event is None:
+                streams += 1
+            elif event.type == "webhook":
+                offer = offer_of(Offer, event)
+                if offer.number or streams == 1:
+                    yield offer
+
+    def report(
+        self,
+        endpoint_id: str,
+        offer: Offer,
+        *,
+        duration_ms: int,
+        status_code: int | None = None,
+        error: str | None = None,
+        excerpt: str = "",
+    ) -> None:
+        """Report what the receiver answered, or with `error` why there was no answer.
+
+        error: "timed_out", "connection_refused", "connection_failed" or "no_valid_answer". Raise
+        NotFoundError if the attempt has a result already, or its time is over.
+        """
+        call = webhooks.report(
+            endpoint_id,
+            offer,
+            duration_ms=duration_ms,
+            status_code=status_code,
+            error=error,
+            excerpt=excerpt,
+        )
+        self._sender.send(call)
 
     def rotate_secret(self, endpoint_id: str, **fields: Unpack[Rotation]) -> RotatedSecret:
         """Replace the secret of an endpoint."""

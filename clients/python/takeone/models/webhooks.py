@@ -9,9 +9,10 @@ from takeone.models.base import Model
 
 
 class Endpoint(Model):
-    """An address that receives webhooks."""
+    """An address that receives webhooks, or a listening endpoint (kind "stream")."""
 
     id: str
+    kind: str = "url"
     url: str
     description: str
     default: bool
@@ -25,6 +26,27 @@ class Endpoint(Model):
     last_success_at: datetime | None
     last_failure_at: datetime | None
     created_at: datetime
+
+
+class CreatedEndpoint(Endpoint):
+    """A new endpoint. secret: of a listening endpoint; no other answer contains it."""
+
+    secret: str | None = Field(None, repr=False)
+
+
+class Offer(Model):
+    """A webhook for the listener of an endpoint, signed just now.
+
+    body: the exact text to POST with these headers. number: of the attempt; 0 for a webhook that is
+    only shown again, whose result is not reported.
+    """
+
+    id: str
+    type: str
+    delivery: int
+    number: int
+    body: str
+    headers: dict[str, str]
 
 
 class RotatedSecret(Model):
