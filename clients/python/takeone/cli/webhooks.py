@@ -1,4 +1,4 @@
-"""Webhooks: the delivery log, and resending."""
+"""Webhooks: the delivery log, resending, and receiving them on this machine."""
 
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import click
 
 from takeone.cli._core import output
 from takeone.cli._core.app import App, Group, pass_app
+from takeone.cli.listening import listen
 
 if TYPE_CHECKING:
     from takeone.models import LoggedWebhook, WebhookDetail
@@ -16,7 +17,10 @@ PAGE = 100
 
 @click.group(cls=Group)
 def webhooks() -> None:
-    """List, show and resend webhooks: the delivery log."""
+    """List, show, resend and receive webhooks."""
+
+
+webhooks.add_command(listen)
 
 
 @webhooks.command("list")
