@@ -60,6 +60,10 @@ UPDATE budgets SET held_nano_usd = held_nano_usd + $2, settled_nano_usd = settle
                    held_videos = held_videos + $4
 WHERE user_id = $1
 """
+ADD_TO_KEY: Final = """
+UPDATE key_spending SET held_nano_usd = held_nano_usd + $2, settled_nano_usd = settled_nano_usd + $3
+WHERE user_id = $1
+"""
 ADD_TO_DAY: Final = """
 UPDATE daily_spending SET held_nano_usd = held_nano_usd + $1, settled_nano_usd = settled_nano_usd + $2
 WHERE day = (SELECT max(day) FROM daily_spending)
@@ -242,6 +246,7 @@ class Filler:
             held, settled = number * model.held_nano_usd, number * model.settled_nano_usd
             await self.owner.execute(ADD_OPEN, model.user_id, number)
             await self.owner.execute(ADD_TO_BUDGET, model.user_id, held, settled, number)
+            await self.owner.execute(ADD_TO_KEY, model.user_id, held, settled)
             await self.owner.execute(ADD_TO_DAY, held, settled)
 
     async def _until_waiting(self, filled: Sequence[Filled]) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Message
 from api.events.frames import HEARTBEAT
 from api.events.hub import Hub
 from api.events.limits import StreamLimits, TooManyStreamsError
+from api.events.offers import Offers
 from api.events.stream import BLOCKED_SECONDS, LIFE_SECONDS, Stream
 from api.executions.outlook import Outlooks
 from api.http.server import DRAIN_SECONDS
@@ -27,7 +28,7 @@ from tests.api.events.sse import opened
 from tests.api.processes import Served, served
 from tests.api.test_proxy import TIMEOUT_SECONDS, proxied
 from tests.support.changes import buy, finish, send
-from tests.support.rows import Accepted
+from tests.support.rows import SEALER, Accepted
 
 SECONDS = 150
 END_LISTENERS = """
@@ -35,6 +36,12 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = 'takeone-listen' AND datname = current_database()
 """
 OUTLOOKS = Outlooks(limits=ConcurrencyLimits())
+
+
+def offers(watched: Watched) -> Offers:
+    return Offers(database=watched.database, sealer=SEALER)
+
+
 MANY = StreamLimits(per_key=100, per_user=100, per_process=100)
 
 
@@ -178,7 +185,7 @@ async def test_client_too_slow_for_events_gets_a_snapshot(watched: Watched) -> N
     client = SlowClient()
     async with (
         asyncio.timeout(SECONDS),
-        Hub(watched.database, links, MANY, OUTLOOKS).running() as hub,
+        Hub(watched.database, links, MANY, OUTLOOKS, offers(watched)).running() as hub,
     ):
         stream = Stream(
             user_id=one.user_id, credential="key", execution_id=one.execution_id, last=3
@@ -216,7 +223,7 @@ async def test_client_that_leaves_frees_its_place(watched: Watched) -> None:
     limits = StreamLimits(per_key=1, per_user=9, per_process=9)
     async with (
         asyncio.timeout(SECONDS),
-        Hub(watched.database, links, limits, OUTLOOKS).running() as hub,
+        Hub(watched.database, links, limits, OUTLOOKS, offers(watched)).running() as hub,
     ):
         stream = Stream(user_id=watched.user_id, credential="key")
         serving = asyncio.create_task(
