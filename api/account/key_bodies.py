@@ -35,6 +35,15 @@ class NewSpendLimit(RequestBody):
     daily: per day. monthly: per calendar month. Both in UTC; at least one is needed.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("daily", "monthly")
+            ]
+        }
+    )
+
     daily: Dollars | None = None
     monthly: Dollars | None = None
 
