@@ -146,8 +146,13 @@ BUGS: Final = (
             # Otherwise the CHECK of the budget would find it.
             Edit(
                 file="core/store/money/budget_counters.py",
-                old="SET held_nano_usd = held_nano_usd - $3,",
-                new="SET held_nano_usd = greatest(0, held_nano_usd - $3),",
+                old="SET held_nano_usd = held_nano_usd - $3::bigint,",
+                new="SET held_nano_usd = greatest(0, held_nano_usd - $3::bigint),",
+            ),
+            Edit(
+                file="core/store/money/budget_counters.py",
+                old="SET held_nano_usd = s.held_nano_usd - $3::bigint,",
+                new="SET held_nano_usd = greatest(0, s.held_nano_usd - $3::bigint),",
             ),
         ),
         cases=("cut-after-settle",),
@@ -212,9 +217,9 @@ BUGS: Final = (
         what="every try to deliver a webhook has an id of its own",
         edits=(
             Edit(
-                file="activities/webhooks.py",
-                old="                secret, webhook.event_id, int(time.time())",
-                new='                secret, f"evt_{time.time_ns():032x}", int(time.time())',
+                file="core/webhooks/signing.py",
+                old="            secret, event_id, int(time.time())",
+                new='            secret, f"evt_{time.time_ns():032x}", int(time.time())',
             ),
         ),
         cases=("worker-during-webhook",),
