@@ -45,7 +45,7 @@ async def document(harness: ActivityHarness, rows: AcceptedRows) -> StartMemo:
 
 async def forget(harness: ActivityHarness) -> None:
     """Everything but the users."""
-    await harness.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
+    await harness.as_owner("TRUNCATE executions, execution_events, budgets, idempotency_keys CASCADE")
 
 
 async def test_accepted_document_fits_into_a_memo(

@@ -78,7 +78,7 @@ async def test_raised_hold_is_held_again_after_a_restore(
 
     await harness.as_owner("CREATE TABLE uploads AS SELECT * FROM assets WHERE job_id IS NULL")
     await harness.as_owner(
-        "TRUNCATE executions, budgets, daily_spending, usage_money, usage_videos CASCADE"
+        "TRUNCATE executions, execution_events, budgets, daily_spending, usage_money, usage_videos CASCADE"
     )
     await harness.as_owner("INSERT INTO assets SELECT * FROM uploads")  # older than the backup
     await recover(harness, monkeypatch, FakeHistories(recorded(accepted, jobs)))

@@ -310,7 +310,7 @@ async def test_threshold_lost_by_a_restore_keeps_its_event_id(
             document = (await get_accepted(conn, one.execution_id)).document
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         try:
-            await owner.execute("TRUNCATE executions, budgets CASCADE")
+            await owner.execute("TRUNCATE executions, execution_events, budgets CASCADE")
         finally:
             await owner.close()
         assert await bodies(database, user_id) == []

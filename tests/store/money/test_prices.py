@@ -57,7 +57,7 @@ async def test_price_is_restored_with_a_rebuilt_database(
         assert document is not None
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         try:
-            await owner.execute("TRUNCATE executions, budgets CASCADE")
+            await owner.execute("TRUNCATE executions, execution_events, budgets CASCADE")
         finally:
             await owner.close()
         assert await kept(database, one.image) is None

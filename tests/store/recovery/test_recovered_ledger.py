@@ -136,7 +136,7 @@ async def test_later_recovery_counts_on_the_day_of_the_hold(
             )
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         await owner.execute(  # the restore
-            "TRUNCATE executions, budgets, daily_spending, usage_money, usage_videos CASCADE"
+            "TRUNCATE executions, execution_events, budgets, daily_spending, usage_money, usage_videos CASCADE"
         )
         await owner.close()
         other = await accept(database, new_execution(await new_user(database)))
@@ -169,7 +169,7 @@ async def test_reused_purchase_waits_after_a_recovery(fresh_database: FreshDatab
         charge |= {"state": "released", "ended_at": charge["created_at"]}
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         await owner.execute(  # the restore
-            "TRUNCATE executions, budgets, daily_spending, usage_money, usage_videos CASCADE"
+            "TRUNCATE executions, execution_events, budgets, daily_spending, usage_money, usage_videos CASCADE"
         )
         await owner.close()
         async with database.as_system() as conn:
