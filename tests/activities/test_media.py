@@ -145,7 +145,9 @@ class Studio:
     async def restore(self, one: AcceptedFilm, memo: StartMemo) -> None:
         """Make the database one that was restored from a backup without the execution."""
         owner = await asyncpg.connect(self.owner_dsn)
-        await owner.execute("TRUNCATE executions, execution_events, budgets, file_deletions CASCADE")
+        await owner.execute(
+            "TRUNCATE executions, execution_events, budgets, file_deletions CASCADE"
+        )
         await owner.close()
         async with self.database.as_system() as conn:
             await rebuild(conn, memo)

@@ -179,7 +179,11 @@ async def test_reset_connections_do_not_disturb_the_server(api: Served) -> None:
 
 async def test_head_is_answered_wherever_get_is(api: Served) -> None:
     document = (await api.http.get("/openapi.json")).json()
-    paths = [path for path, methods in document["paths"].items() if "get" in methods]
+    paths = [
+        path
+        for path, methods in document["paths"].items()
+        if "get" in methods and "text/event-stream" not in str(methods["get"]["responses"])
+    ]  # a stream does not end
     assert paths
     for path in paths:
         get, head = await api.http.get(path), await api.http.head(path)

@@ -45,7 +45,9 @@ async def document(harness: ActivityHarness, rows: AcceptedRows) -> StartMemo:
 
 async def forget(harness: ActivityHarness) -> None:
     """Everything but the users."""
-    await harness.as_owner("TRUNCATE executions, execution_events, budgets, idempotency_keys CASCADE")
+    await harness.as_owner(
+        "TRUNCATE executions, execution_events, budgets, idempotency_keys CASCADE"
+    )
 
 
 async def test_accepted_document_fits_into_a_memo(
@@ -305,9 +307,12 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
         "steps",
         "budgets",
         "metadata_terms",
+        "execution_events",
+        "event_counters",
         "executions",
         "usage_money",
         "usage_videos",
+        "key_spending",
         "secrets",
         "users",
     ):
