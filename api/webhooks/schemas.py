@@ -103,7 +103,17 @@ class ListenerResult(RequestBody):
                     "durationMs": 12,
                     "statusCode": 200,
                 }
-            ]
+            ],
+            "anyOf": [
+                {
+                    "required": ["statusCode"],
+                    "properties": {"statusCode": {"type": "integer"}, "error": {"type": "null"}},
+                },
+                {
+                    "required": ["error"],
+                    "properties": {"error": {"type": "string"}, "statusCode": {"type": "null"}},
+                },
+            ],
         }
     )
 
