@@ -24,7 +24,7 @@ URL_PREFIX: Final = "stream:"
 OFFER_SECONDS: Final = 15.0
 """How long an attempt waits for its result: as long as for the answer of a URL."""
 UNUSED_FOR: Final = timedelta(hours=1)
-"""A listening endpoint without a listener for this long is deleted. A stream is opened anew every
+"""A listening endpoint without a listener for this long is deleted. A stream is opened again every
 15 minutes, which counts.
 """
 MAX_LISTENING: Final = 20
