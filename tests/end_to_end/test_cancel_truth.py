@@ -16,7 +16,7 @@ from tests.end_to_end.world import ENDED, MODELS, World
 
 pytestmark = pytest.mark.guarantee("G5")
 
-LONG_SECONDS = 50.0
+LONG_SECONDS = 600.0
 """Longer than any cancel takes here."""
 LIST_LAG_SECONDS = 2.0
 
@@ -162,7 +162,7 @@ async def _cancelled_twice(world: World, provider: str, stage: Stage) -> tuple[s
     return execution_id, cancels
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_cancel_at_every_stage_settles_the_provider_bill(world: World) -> None:
     await world.settings(history_lag_seconds=LIST_LAG_SECONDS)
     orders: dict[tuple[str, str], tuple[str, Cancels]] = {}
@@ -172,7 +172,7 @@ async def test_cancel_at_every_stage_settles_the_provider_bill(world: World) -> 
         )
         orders |= {(name, provider): order for provider, order in zip(MODELS, both, strict=True)}
     await asyncio.gather(
-        *(world.until_final(execution_id, seconds=60) for execution_id, _ in orders.values())
+        *(world.until_final(execution_id, seconds=120) for execution_id, _ in orders.values())
     )
     for (name, provider), (execution_id, cancels) in orders.items():
         await _check(
