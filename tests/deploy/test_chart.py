@@ -151,7 +151,7 @@ def test_only_the_migration_receives_the_owners_secret(objects: list[dict[str, A
         assert whole == (["takeone"] if name in ("api", "worker") else []), name
 
 
-def test_processes_receive_only_settings_that_some_process_knows(
+def test_processes_receive_only_settings_of_some_process(
     objects: list[dict[str, Any]],
 ) -> None:
     known = {field.upper() for process in PROCESSES.values() for field in process.model_fields}

@@ -25,7 +25,7 @@ class NoHelmError(Exception):
 
 
 class RefusedError(Exception):
-    """Helm refused the values; the text says why."""
+    """Helm refused the values; the text has the reason."""
 
 
 class Helm:
