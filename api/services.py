@@ -52,6 +52,7 @@ class Services:
     model_aliases: other names of video models on /v1. files_kept: the time from the end of an
     execution until its files are deleted; None: never.
     issuer: identity provider whose tokens are accepted in addition to API keys.
+    temporal_ui_url: address of the Temporal Web UI; None: unknown.
     """
 
     database: Database
@@ -75,6 +76,7 @@ class Services:
     offers: Offers
     model_aliases: Mapping[str, str]
     files_kept: timedelta | None
+    temporal_ui_url: str | None = None
 
     @property
     def ordering(self) -> OrderingServices:
@@ -170,6 +172,7 @@ async def _services(
         offers=offers,
         model_aliases=checked_aliases(dict(settings.openai_model_aliases), providers),
         files_kept=None if kept_days is None else timedelta(days=kept_days),
+        temporal_ui_url=settings.temporal_ui_url,
     )
 
 

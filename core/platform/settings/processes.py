@@ -12,6 +12,7 @@ from core.platform.settings.api import (
 )
 from core.platform.settings.assets import AssetSettings
 from core.platform.settings.base import LogSettings
+from core.platform.settings.console import ConsoleSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.encryption import CodecSettings, PayloadSettings, SecuritySettings
 from core.platform.settings.media import MediaSettings
@@ -37,6 +38,7 @@ class ApiProcess(
     FileRetentionSettings,
     AssetSettings,
     OpenAISettings,
+    ConsoleSettings,
     ServerSettings,
     ApiSettings,
 ):
