@@ -34,14 +34,12 @@ user: .venv/.ready  ## create a user with an API key in the running stack: make 
 check: .venv/.ready static  ## run format, lint, type and import checks and the unit tests: under a minute
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
 
-# The checks run beside the tests, most of which wait. Their report comes last, where it is read.
-# Tests that only ran out of time run again, alone.
+# The checks run beside the tests, most of which wait.
 test: .venv/.ready  ## run what a release needs: the checks, and all tests except the long ones
-	@report=$$(mktemp) && again=$$(mktemp) && trap 'rm -f "$$report" "$$again"' EXIT && \
+	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
 	{ $(MAKE) --no-print-directory --keep-going static >"$$report" 2>&1 & } && \
-	{ TESTS_OUT_OF_TIME="$$again" $(BIN)/pytest --numprocesses 4 --dist loadfile; tests=$$?; \
-	[ ! -s "$$again" ] || { $(BIN)/python -m tests.support.out_of_time "$$again"; tests=$$?; }; \
-	wait $$!; static=$$?; cat "$$report"; exit $$((tests ? tests : static)); }
+	{ $(BIN)/python -m tests.support.repeat_alone --numprocesses 4 --dist loadfile; tests=$$?; \
+	wait $$!; static=$$?; [ $$static = 0 ] && echo "The checks passed." || cat "$$report"; exit $$((tests ? tests : static)); }
 
 test-long: .venv/.ready  ## run the tests that take minutes: repeated outages, a full disk, slow clients
 	@$(BIN)/pytest -m long --timeout 900
