@@ -35,7 +35,7 @@ class Serverless:
             await app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Close the connections when the platform says so, which few do."""
+        """Close the connections at the end that few platforms announce."""
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()

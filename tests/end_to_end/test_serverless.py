@@ -64,7 +64,7 @@ async def running_copy(world: World) -> AsyncGenerator[Copy]:
         await process.wait()
 
 
-async def test_frozen_and_killed_copies_lose_no_order_and_buy_nothing_twice(world: World) -> None:
+async def test_frozen_and_killed_copies_lose_no_order(world: World) -> None:
     async with running_copy(world) as copy:
         first = await copy.order("first")
         os.kill(copy.process.pid, signal.SIGSTOP)
