@@ -52,13 +52,18 @@ def transport_error(failure: httpx.HTTPError, key: str | None = None) -> CallErr
     return kind(f"{text}: {failure or type(failure).__name__}", idempotency_key=key)
 
 
-def json_object(body: bytes | str) -> dict[str, Any]:
-    """Return the members of a JSON object; none if it is not one."""
+def find_object(body: bytes | str) -> dict[str, Any] | None:
+    """Return the members of a JSON object; None if it is not one."""
     try:
         document = from_json(body)
     except ValueError:
-        return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+        return None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
+
+
+def json_object(body: bytes | str) -> dict[str, Any]:
+    """Return the members of a JSON object; none if it is not one."""
+    return find_object(body) or {}
 
 
 def _seconds(header: str | None) -> float | None:

@@ -1,94 +1,15 @@
-"""The account: models, usage and API keys."""
+"""API keys: list, create, limit and revoke."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from takeone.cli._core import output, profiles
-from takeone.cli._core.app import App, Command, Group, pass_app
+from takeone.cli._core import output, values
+from takeone.cli._core.app import App, Group, pass_app
 
 if TYPE_CHECKING:
     from takeone._calls.bodies import NewKeyOptions, NewSpendLimit
-    from takeone.models import MonthUsage, NewKey, OfferedModel
-
-
-@click.command(cls=Command)
-@click.option("--kind", metavar="KIND", help="Only this kind, for example video or image.")
-@pass_app
-def models(app: App, kind: str | None) -> None:
-    """List models with their prices, of each kind the default first."""
-    offered = [each for each in app.client.models.list() if kind in (None, each.kind)]
-    app.show_list(
-        offered,
-        ("id", "kind", "provider", "default", "usual", "price"),
-        lambda each: (
-            each.id,
-            each.kind,
-            each.provider,
-            each.default,
-            f"{each.usual_seconds} s",
-            _price(each),
-        ),
-    )
-
-
-def _price(model: "OfferedModel") -> str:
-    """Return the range of unit prices of a model."""
-    prices = sorted(each.unit_price for each in model.prices)
-    if not prices:
-        return ""
-    unit = model.prices[0].unit
-    low, high = output.usd(prices[0]), output.usd(prices[-1])
-    return f"{low} per {unit}" if low == high else f"{low} to {high} per {unit}"
-
-
-@click.command(cls=Command)
-@click.option("--month", metavar="YYYY-MM", help="Default: the present month (UTC).")
-@click.option("--by", type=click.Choice(["day", "model"]), help="Add a table by day or model.")
-@pass_app
-def usage(app: App, month: str | None, by: str | None) -> None:
-    """Show money and videos used in a month."""
-    used = app.client.usage.get(month)
-    app.show(used, lambda: _show_usage(used, by))
-
-
-def _show_usage(used: "MonthUsage", by: str | None) -> None:
-    if by == "day":
-        output.table(
-            ("day", "held", "settled", "videos"),
-            [
-                (each.date, output.usd(each.held), output.usd(each.settled), each.videos_settled)
-                for each in used.by_day
-            ],
-        )
-    elif by == "model":
-        output.table(
-            ("model", "provider", "jobs", "held", "settled"),
-            [
-                (
-                    each.model,
-                    each.provider,
-                    each.jobs,
-                    output.usd(each.held),
-                    output.usd(each.settled),
-                )
-                for each in used.by_model
-            ],
-        )
-    else:
-        output.facts(
-            {
-                "month": used.month,
-                "settled": output.usd(used.usd.settled),
-                "held": output.usd(used.usd.held),
-                "limit": output.usd(used.usd.limit) or "none",
-                "left": output.usd(used.usd.left),
-                "videos": used.videos.settled,
-                "videos in progress": used.videos.held,
-                "videos left": used.videos.left,
-                "resets": output.when(used.resets_at),
-            }
-        )
+    from takeone.models import NewKey
 
 
 @click.group(cls=Group)
@@ -149,8 +70,8 @@ def create(
 
 def _limit(daily: str | None, monthly: str | None) -> "NewSpendLimit":
     return {
-        "daily": profiles.amount(daily, "--daily-limit") if daily else None,
-        "monthly": profiles.amount(monthly, "--monthly-limit") if monthly else None,
+        "daily": values.amount(daily, "--daily-limit") if daily else None,
+        "monthly": values.amount(monthly, "--monthly-limit") if monthly else None,
     }
 
 
@@ -176,7 +97,7 @@ def limit(app: App, key_id: str, daily_limit: str | None, monthly_limit: str | N
 
 
 def _show_key(key: "NewKey") -> None:
-    click.echo(key.api_key)
+    output.say(key.api_key)
     output.note(f"Created {key.id} with the scopes {', '.join(key.scopes)}. Store the key now.")
 
 
