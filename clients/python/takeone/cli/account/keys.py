@@ -81,7 +81,10 @@ def _limit(daily: str | None, monthly: str | None) -> "NewSpendLimit":
 @click.option("--monthly-limit", metavar="USD", help="The same per month (UTC).")
 @pass_app
 def limit(app: App, key_id: str, daily_limit: str | None, monthly_limit: str | None) -> None:
-    """Replace the spend limits of an API key; a limit that is not given is removed."""
+    """Replace the spend limits of an API key.
+
+    A limit that is not given is removed.
+    """
     chosen = _limit(daily_limit, monthly_limit) if daily_limit or monthly_limit else None
     key = app.client.keys.set_spend_limit(key_id, chosen)
     app.show(
