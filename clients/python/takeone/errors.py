@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 RETRYABLE: Final = frozenset((408, 429, 500, 502, 503, 504))
-"""Statuses after which the same request may succeed, where no document of the service says so."""
+"""Statuses after which the same request may succeed, unless a document of the service denies it."""
 
 
 class TakeoneError(Exception):

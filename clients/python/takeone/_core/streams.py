@@ -41,8 +41,8 @@ class Patience:
         final = refusal is not None and refusal.status < 500 and not refusal.retryable
         if final or now - self._reached_at > PATIENCE_SECONDS:
             raise error
-        wanted = refusal.retry_after if refusal is not None else None
-        return min(wanted or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+        requested = refusal.retry_after if refusal is not None else None
+        return min(requested or 0.0, LONGEST_RETRY_AFTER_SECONDS)
 
 
 class Following:

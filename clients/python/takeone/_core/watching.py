@@ -92,13 +92,13 @@ class Watch:
         """Return how many seconds to look instead of following a stream."""
         if isinstance(error, RequestTimeoutError):
             return math.inf  # a proxy keeps the stream back, and would do so again
-        wanted = error.retry_after if isinstance(error, ProblemError) else None
+        requested = error.retry_after if isinstance(error, ProblemError) else None
         refused = isinstance(error, ProblemError) and error.status < 500
-        if wanted is None and (refused or isinstance(error, UnusableAnswerError)):
+        if requested is None and (refused or isinstance(error, UnusableAnswerError)):
             return NEXT_STREAM_SECONDS
         doublings = self._failed_streams - 2
         again = FAILED_STREAM_SECONDS * 2**doublings if doublings >= 0 else 0.0
-        return max(min(again, NEXT_STREAM_SECONDS), wanted or 0.0)
+        return max(min(again, NEXT_STREAM_SECONDS), requested or 0.0)
 
     def pause(self, now: float) -> float:
         """Return how many seconds to wait until the next step, or raise WaitTimeoutError."""

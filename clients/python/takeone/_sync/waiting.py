@@ -95,7 +95,7 @@ class Wait(Generic[E]):
             yield execution
 
     def _glance(self) -> E | None:
-        """Return the execution; None if it cannot be read now. The stream goes on meanwhile."""
+        """Return the execution; None if it cannot be read now. The stream continues meanwhile."""
         try:
             return self._look()
         except CallError:
