@@ -75,8 +75,8 @@ def retry(
 def _preview_and_send(app: App, request: Request, *, yes: bool) -> "Retried":
     """Retry for nothing, or show what has to be paid, get consent and retry for that.
 
-    Only the service can decide what a retry keeps and what the rest costs today. It names both when it
-    refuses a retry that may cost nothing.
+    Only the service can decide what a retry keeps and what the rest costs today. It names both
+    when it refuses a retry that may cost nothing.
     """
     from takeone.errors import CallError, MaxCostError
 
