@@ -37,6 +37,16 @@ class WorkerSettings(PublicAddressSettings):
     )
 
 
+class AlarmSettings(Settings):
+    """Alarms of users, for the operator."""
+
+    user_spend_alarm_usd: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=50,
+        description="US dollars in an hour from which a user is reported whose orders cost more "
+        "than on any of the last seven days; 0: none",
+    )
+
+
 Days = Annotated[int, Field(ge=1, le=36_500)] | None
 
 
