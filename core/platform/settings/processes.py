@@ -3,9 +3,16 @@
 A variable's name is the field's name in capitals.
 """
 
-from core.platform.settings.api import ApiSettings, LimitSettings, ServerSettings
+from core.platform.settings.api import (
+    ApiSettings,
+    FileRetentionSettings,
+    LimitSettings,
+    OpenAISettings,
+    ServerSettings,
+)
 from core.platform.settings.assets import AssetSettings
 from core.platform.settings.base import LogSettings
+from core.platform.settings.console import ConsoleSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.encryption import CodecSettings, PayloadSettings, SecuritySettings
 from core.platform.settings.media import MediaSettings
@@ -28,7 +35,10 @@ class ApiProcess(
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
+    FileRetentionSettings,
     AssetSettings,
+    OpenAISettings,
+    ConsoleSettings,
     ServerSettings,
     ApiSettings,
 ):
