@@ -135,7 +135,7 @@ async def test_a_reference_of_another_shape_is_refused(api_once: TestUser) -> No
     assert answer.json()["error"]["param"] == "input_reference"
 
 
-async def test_a_file_that_is_no_picture_is_refused_in_one_sentence(api_once: TestUser) -> None:
+async def test_a_file_of_text_is_refused_in_one_sentence(api_once: TestUser) -> None:
     answer = await api_once.http.post(
         "/v1/videos", data={"prompt": PROMPT}, files={"input_reference": ("a.png", b"no picture")}
     )
