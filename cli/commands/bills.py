@@ -15,7 +15,12 @@ from core.store.accounts.audit import record
 from core.store.database import Database
 from core.store.money.bill_booking import book, can_book
 from core.store.money.reports.bill_file import Columns, Key, UnreadableBillError, read_bill
-from core.store.money.reports.provider_bill import Difference, DifferenceKind, compare_bill
+from core.store.money.reports.provider_bill import (
+    Comparison,
+    Difference,
+    DifferenceKind,
+    compare_bill,
+)
 from core.store.operator import RefusedError
 
 COLUMNS: Final = (
@@ -67,15 +72,17 @@ async def import_bill(
         bookings = [
             await _book(database, each, actor, digest, yes=yes) for each in comparison.differences
         ]
+    return _show(comparison, bookings, dry_run=not yes, as_json=as_json)
+
+
+def _show(comparison: Comparison, bookings: list[str], *, dry_run: bool, as_json: bool) -> Shown:
+    pairs = list(zip(comparison.differences, bookings, strict=True))
     remaining = sum(
-        each.kind is not DifferenceKind.OPEN and booking != "booked"
-        for each, booking in zip(comparison.differences, bookings, strict=True)
+        each.kind is not DifferenceKind.OPEN and booking != "booked" for each, booking in pairs
     )
-    rows = [
-        _row(each, booking) for each, booking in zip(comparison.differences, bookings, strict=True)
-    ]
+    rows = [_row(each, booking) for each, booking in pairs]
     report: dict[str, object] = {
-        "dryRun": not yes,
+        "dryRun": dry_run,
         "jobs": comparison.lines,
         "billedUsd": usd_text(comparison.billed_nano_usd),
         "settledUsd": usd_text(comparison.settled_nano_usd),

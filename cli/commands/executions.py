@@ -28,6 +28,43 @@ class Status(StrEnum):
     RUNNING = "running"
 
 
+Execution = Annotated[
+    str | None,
+    typer.Option(
+        "--execution", metavar="ID", parser=plain_text, help="Only this execution (exec_…)."
+    ),
+]
+User = Annotated[
+    str | None,
+    typer.Option("--user", metavar="USER", parser=plain_text, help="Only of this user (usr_…)."),
+]
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        parser=plain_text,
+        help="Only with an unfinished job at this provider.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        parser=plain_text,
+        help="Only with an unfinished job of this model.",
+    ),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All open executions of all users; without other filters.")
+]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", metavar="TEXT", parser=plain_text, help="Stored with the execution."),
+]
+
+
 @app.command(
     epilog="Example: takeone-admin executions cancel --provider NAME --status queued. "
     "Add --yes to cancel what it shows."
@@ -35,51 +72,18 @@ class Status(StrEnum):
 async def cancel(
     context: typer.Context,
     *,
-    execution: Annotated[
-        str | None,
-        typer.Option(
-            "--execution", metavar="ID", parser=plain_text, help="Only this execution (exec_…)."
-        ),
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option(
-            "--user", metavar="USER", parser=plain_text, help="Only of this user (usr_…)."
-        ),
-    ] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option(
-            "--provider",
-            metavar="NAME",
-            parser=plain_text,
-            help="Only with an unfinished job at this provider.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            parser=plain_text,
-            help="Only with an unfinished job of this model.",
-        ),
-    ] = None,
+    execution: Execution = None,
+    user: User = None,
+    provider: Provider = None,
+    model: Model = None,
     status: Annotated[
         Status | None, typer.Option("--status", help="Default: queued and running.")
     ] = None,
     older_than: Annotated[
         int, typer.Option("--older-than", metavar="MINUTES", min=0, help="Since the request.")
     ] = 0,
-    everything: Annotated[
-        bool, typer.Option("--all", help="All open executions of all users; without other filters.")
-    ] = False,
-    reason: Annotated[
-        str,
-        typer.Option(
-            "--reason", metavar="TEXT", parser=plain_text, help="Stored with the execution."
-        ),
-    ] = REASON,
+    everything: Everything = False,
+    reason: Reason = REASON,
     yes: Annotated[bool, typer.Option("--yes", help="Cancel. Without it, only count.")] = False,
     actor: Actor,
     as_json: AsJson = False,

@@ -61,10 +61,10 @@ async def check_files(pattern: Path, *, max_seconds: float) -> Finding:
 def _newest(pattern: Path) -> tuple[Path, float, int] | None:
     """Return the newest file, its age in seconds and its size in bytes."""
     folder = pattern.parent
-    found = [path for path in folder.glob(pattern.name) if path.is_file()] if pattern.name else []
-    if not found:
+    files = [path for path in folder.glob(pattern.name) if path.is_file()] if pattern.name else []
+    if not files:
         return None
-    newest = max(found, key=lambda path: path.stat().st_mtime)
+    newest = max(files, key=lambda path: path.stat().st_mtime)
     state = newest.stat()
     return newest, time.time() - state.st_mtime, state.st_size
 

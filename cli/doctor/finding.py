@@ -15,7 +15,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line. check: AREA.SUBJECT, stable for programs. action: empty if there is none."""
+    """One line. check: AREA.SUBJECT, stable for programs. action: "" for OK."""
 
     level: Level
     check: str

@@ -183,7 +183,7 @@ async def test_restored_database_fails(environment: dict[str, str], database: Da
     assert (found.level, found.action) == (Level.FAIL, "run takeone-admin recover")
 
 
-async def test_storage_of_the_local_stack_is_private_where_it_must_be(
+async def test_storage_of_the_local_stack_is_private_enough(
     environment: dict[str, str],
 ) -> None:
     found = await check_storage(settings(environment))
