@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ KEPT_HEADERS = ("content-type", "x-fal-billable-units")
 """Of an answer. No header of a request is recorded: it has the key."""
 _QUERY = re.compile(r"(https?://[^\s\"?]+)\?[^\s\"]*")
 """The signature of a file's address."""
+_CALLBACK = re.compile(r"https?://[^\s\"]*/callbacks/[^\s\"]*")
+"""Has the token of a send."""
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 
 
@@ -31,9 +33,13 @@ class Exchange:
 
 @dataclass(slots=True)
 class Recorder:
-    """The exchanges of one job."""
+    """The exchanges of one job.
+
+    reads_list: a list of the account was read, which shows other jobs: do not keep the recording.
+    """
 
     exchanges: list[Exchange] = field(default_factory=list[Exchange])
+    reads_list: bool = False
 
 
 class RecordingHttp(ProviderHttp):
@@ -53,6 +59,17 @@ class RecordingHttp(ProviderHttp):
         response = await super().read(method, url, headers, body)
         self._recorder.exchanges.append(Exchange(f"{method} {url}", response))
         return response
+
+    async def read_list(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        feed: Callable[[bytes], None],
+        *,
+        max_bytes: int,
+    ) -> Response:
+        self._recorder.reads_list = True
+        return await super().read_list(url, headers, feed, max_bytes=max_bytes)
 
 
 def places(settings: ProviderSettings) -> dict[str, str]:
@@ -87,7 +104,8 @@ def recording(
         return text.replace(handle.provider_job_id, JOB_ID)
 
     def clean_body(text: str) -> str:
-        return _MAIL.sub("someone@example.com", _QUERY.sub(r"\1", clean(text)))
+        text = _CALLBACK.sub("https://takeone.example/callback", _QUERY.sub(r"\1", clean(text)))
+        return _MAIL.sub("someone@example.com", text)
 
     def exchange(each: Exchange) -> dict[str, Any]:
         method, _, url = each.request.partition(" ")

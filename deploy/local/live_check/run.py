@@ -174,6 +174,9 @@ async def _record(
         except ProviderUnavailableError as error:
             say(f"  not recorded: {handle.provider} {handle.model}: {error}")
             continue
+        if recorder.reads_list:
+            say(f"  not recorded: {handle.provider} shows a job in a list of the account only")
+            continue
         recorded = recording(
             recorder.exchanges,
             report,
