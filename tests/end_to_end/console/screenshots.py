@@ -54,10 +54,19 @@ async def take(stack: Stack, browser: Browser, wanted: list[str]) -> None:
             "failed": f"executions/{failed}",
             "running": f"executions/{running}",
             "create": "create",
+            "plan": "plan",
+            "assets": "assets",
+            "usage": "usage",
+            "webhooks": "webhooks",
+            "keys": "keys",
         }
         for look, (size, scheme) in LOOKS.items():
             async with Tab.open(
-                browser, stack.config.api_url, size=size, color_scheme=scheme
+                browser,
+                stack.config.api_url,
+                stack.environment["S3_ENDPOINT_URL"],
+                size=size,
+                color_scheme=scheme,
             ) as tab:
                 tab.allowed.append("")
                 await _one_look(tab, world.user.api_key, look, paths, wanted)
