@@ -31,6 +31,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.settings.base import SettingError
 from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
+from core.platform.temporal.worker_versions import worker_deployment
 from core.platform.urls import callback_base_url, callback_note
 from core.providers.registry import (
     Providers,
@@ -213,6 +214,7 @@ def make_workers(
 ) -> list[Worker]:
     """Return one Worker per task queue, each with its own slots (reasons: policies.py)."""
     assets, webhooks = activities.assets, activities.webhooks
+    deployment = worker_deployment(settings)
 
     def worker(queue: str, slots: int, served: list[Any], **options: Any) -> Worker:
         return Worker(
@@ -221,6 +223,7 @@ def make_workers(
             activities=served,
             max_concurrent_activities=slots,
             graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
+            deployment_config=deployment,
             **options,
         )
 
