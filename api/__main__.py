@@ -83,7 +83,7 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         log.info(
             "server.listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}"
         )
-        app = create_app(services, cors_origins=settings.cors_origins)
+        app = create_app(services, cors_origins=settings.cors_origins, console=settings.console)
         await serve(app, listener, settings.api_max_connections, services.streams.close)
     return 0
 

@@ -12,6 +12,8 @@ from api import callbacks, health
 from api.account import keys, provider_keys, usage
 from api.assets import assets, downloads
 from api.auth.rate_limit import RateHeaders
+from api.console import sessions
+from api.console.files import console_router
 from api.events import routes as events
 from api.executions import approve, executions, generate_video, models, quotes, retry
 from api.http import openapi
@@ -78,10 +80,12 @@ RESPONSE_HEADERS: Final = (
 )
 
 
-def create_app(services: Services, *, cors_origins: Sequence[str] = ()) -> FastAPI:
+def create_app(
+    services: Services, *, cors_origins: Sequence[str] = (), console: bool = True
+) -> FastAPI:
     """Return the application. The caller opens the services before it serves and closes them.
 
-    cors_origins: of pages that may call the API from a browser.
+    cors_origins: of pages that may call the API from a browser. console: serve the web console.
     """
     app = FastAPIOffline(  # /docs serves its scripts from this process: it works without internet
         title="Takeone",
@@ -98,6 +102,9 @@ def create_app(services: Services, *, cors_origins: Sequence[str] = ()) -> FastA
         app.include_router(router, dependencies=[Depends(refuse_during_recovery)])
     for router in ROUTERS:
         app.include_router(router)
+    if console:
+        app.include_router(sessions.router)
+        app.include_router(console_router())
     install_error_handlers(app)
     _add_middleware(app, cors_origins, lambda: services.imports.limits.max_bytes)
     openapi.install(app, allow_variables)

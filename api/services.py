@@ -48,6 +48,7 @@ class Services:
     and estimates.
     streams: the open event streams. offers: reads what listeners of endpoints get.
     issuer: identity provider whose tokens are accepted in addition to API keys.
+    temporal_ui_url: address of the Temporal Web UI; None: unknown.
     """
 
     database: Database
@@ -69,6 +70,7 @@ class Services:
     outlooks: Outlooks
     streams: Hub
     offers: Offers
+    temporal_ui_url: str | None = None
 
     @property
     def ordering(self) -> OrderingServices:
@@ -161,6 +163,7 @@ async def _services(
         outlooks=outlooks,
         streams=Hub(imports.database, links, stream_limits, outlooks, offers),
         offers=offers,
+        temporal_ui_url=settings.temporal_ui_url,
     )
 
 

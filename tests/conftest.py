@@ -14,7 +14,6 @@ from xdist.remote import Producer
 from core.platform.settings import processes
 from core.platform.settings.base import ENV_FILE, Settings
 from deploy.local.product import FOREIGN
-from tests.support import out_of_time
 from tests.support.schedule import ByUnit, order
 from tests.support.servers import (
     fresh_database,
@@ -42,10 +41,6 @@ def _forget_outside() -> None:
 
 
 _forget_outside()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    out_of_time.register(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.auth.rate_limit import class_of, only_reads, rate_limited, set_rate_headers
+from api.auth.session_cookie import session_text
 from api.http.problems.documents import ProblemError, unavailable
 from api.http.problems.texts import CREDENTIAL_NEEDED, ISSUER_UNREACHABLE, SCOPES_MISSING
 from api.services import Services, services_of
@@ -49,26 +50,32 @@ class Caller:
 
 
 async def authenticate(request: Request, credentials: Credentials) -> Caller:
-    """Return the caller and count the request.
+    """Return the caller and count the request. A session counts as the key that opened it.
 
     Raise ProblemError without a valid credential, or beyond its rate limit. The problem does not
     contain the reason why a credential is invalid.
     """
-    text = credentials.credentials if credentials is not None else ""
+    if credentials is not None:
+        return await caller_of(request, credentials.credentials)
+    return await caller_of(request, session_text(request, services_of(request).public_base_url))
+
+
+async def caller_of(request: Request, text: str) -> Caller:
+    """Return the caller with this key or token, as `authenticate` does."""
     services = services_of(request)
     key = parse_api_key(text)
     if key is not None:
         return await _by_key(request, services, key)
     if services.issuer is not None and text.count(".") == JWT_DOTS:
         return await _by_token(request, services, services.issuer, text)
-    raise _unauthenticated()
+    raise unauthenticated()
 
 
 async def _by_key(request: Request, services: Services, key: ApiKey) -> Caller:
     async with services.database.without_transaction() as conn:
         admission = await admit_request(conn, key, class_of(request), services.rates)
     if admission is None or not key.matches(admission.secret_sha256) or not admission.usable:
-        raise _unauthenticated()
+        raise unauthenticated()
     _check_rate(request, admission.rate)
     if admission.touch_due:
         async with services.database.as_system() as conn:
@@ -86,7 +93,7 @@ async def _by_token(request: Request, services: Services, issuer: Issuer, token:
         identity = await issuer.verify(token)
     except TokenRefusedError as error:
         log.debug("token.refused", reason=str(error))
-        raise _unauthenticated() from None
+        raise unauthenticated() from None
     except KeysUnavailableError:
         raise unavailable(ISSUER_UNREACHABLE) from None
     async with services.database.without_transaction() as conn:
@@ -99,7 +106,7 @@ async def _by_token(request: Request, services: Services, issuer: Issuer, token:
             services.rates,
         )
     if admission is None or not admission.usable:
-        raise _unauthenticated()
+        raise unauthenticated()
     _check_rate(request, admission.rate)
     return Caller(user_id=admission.user_id, scopes=identity.scopes, name=identity.subject)
 
@@ -112,7 +119,7 @@ def _check_rate(request: Request, rate: Rate | None) -> None:
         raise rate_limited(rate)
 
 
-def _unauthenticated() -> ProblemError:
+def unauthenticated() -> ProblemError:
     return ProblemError(
         FailureCode.UNAUTHENTICATED,
         CREDENTIAL_NEEDED,

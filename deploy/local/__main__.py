@@ -78,7 +78,8 @@ async def stay_up(stack: Stack) -> int:
     """Keep the stack running until a signal ends it."""
     config = stack.config
     say(
-        f"Ready. API docs {config.api_url}/docs, Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything."
+        f"Ready. Console {config.api_url}/console/, API docs {config.api_url}/docs, "
+        f"Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything."
     )
     await asyncio.Event().wait()
     return 0

@@ -50,6 +50,7 @@ def product_environment(
         "DATABASE_OWNER_URL": superuser_dsn(config.ports.postgres, keys.postgres_password),
         "TEMPORAL_ADDRESS": f"127.0.0.1:{config.ports.temporal}",
         "TEMPORAL_NAMESPACE": NAMESPACE,
+        "TEMPORAL_UI_URL": config.temporal_ui_url,
         # An empty file, because a profile of the user must not add keys or TLS.
         "TEMPORAL_CONFIG_FILE": str(config.folder / "temporal.toml"),
         "API_HOST": "127.0.0.1",

@@ -327,7 +327,7 @@ def test_dockerfile_passes_its_linter() -> None:
 
 def test_image_has_only_the_products_packages() -> None:
     files = {source.removesuffix(".py") for source in copied(" AS code")}
-    assert files == PRODUCT | {"pyproject.toml"}
+    assert files == PRODUCT | {"console", "pyproject.toml"}
     assert copied(" AS sandbox-code") == {"sandbox"}
 
 

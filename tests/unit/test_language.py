@@ -29,6 +29,7 @@ CLEAN = (
     "api/",
     "cli/",
     "clients/",
+    "console/",
     "core/",
     "deploy/",
     "docs/",

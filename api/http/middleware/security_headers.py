@@ -36,7 +36,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["X-Frame-Options"] = "DENY"
-                headers["Content-Security-Policy"] = CSP
+                headers.setdefault("Content-Security-Policy", CSP)
                 if scope["path"] == DOCS_PATH and message["status"] == 200:
                     held = message  # its policy has the hashes of the scripts in the body
                     return

@@ -91,6 +91,13 @@ SCOPES_MISSING: Final = "The credential lacks: {scopes}. Use a key or token that
 TICKET_REFUSED: Final = (
     "The ticket is unknown, used or expired. Request another one and open the stream with it."
 )
+CONSOLE_TICKET_REFUSED: Final = (
+    "The link is unknown, used or expired. Log in with an API key, or request another link."
+)
+BROWSER_NEEDED: Final = (
+    "Log in from a page of this service, at an https address or on this machine: browsers mark "
+    "requests of the same origin only there."
+)
 TOO_MANY_STREAMS: Final = (
     "Too many open event streams of {subject} (limit {limit}). Close one, or use polling."
 )

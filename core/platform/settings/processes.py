@@ -6,6 +6,7 @@ A variable's name is the field's name in capitals.
 from core.platform.settings.api import ApiSettings, LimitSettings, ServerSettings
 from core.platform.settings.assets import AssetSettings
 from core.platform.settings.base import LogSettings
+from core.platform.settings.console import ConsoleSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.encryption import CodecSettings, PayloadSettings, SecuritySettings
 from core.platform.settings.media import MediaSettings
@@ -31,6 +32,7 @@ class ApiProcess(
     DatabaseSettings,
     LimitSettings,
     AssetSettings,
+    ConsoleSettings,
     ServerSettings,
     ApiSettings,
 ):

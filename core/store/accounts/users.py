@@ -228,12 +228,16 @@ async def insert_api_key(
 
 LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended('api_keys/' || $1, 0))"
 COUNT_USABLE_KEYS = """
-SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+SELECT count(*) FROM api_keys
+WHERE user_id = $1 AND NOT is_session AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
 
 
 async def count_usable_keys(conn: Connection, user_id: UserId) -> int:
-    """Count a user's usable keys. Concurrent counts of the same user wait until COMMIT."""
+    """Count a user's usable keys, without sessions.
+
+    Concurrent counts of the same user wait until COMMIT.
+    """
     await conn.execute(LOCK_KEYS, user_id)
     return await conn.fetchval(COUNT_USABLE_KEYS, user_id)
 
@@ -256,7 +260,7 @@ async def mark_key_used(conn: Connection, key_id: KeyId) -> None:
 
 LIST_KEYS = """
 SELECT key_id, name, prefix, scopes, rate_writes, rate_reads, made_by, created_at, expires_at, revoked_at, last_used_at
-FROM api_keys WHERE user_id = $1 AND key_id = coalesce($3, key_id)
+FROM api_keys WHERE user_id = $1 AND key_id = coalesce($3, key_id) AND (NOT is_session OR key_id = $3)
 ORDER BY revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) DESC, key_id DESC LIMIT $2
 """
 
@@ -283,7 +287,7 @@ class KeyEntry:
 
 
 async def list_api_keys(conn: Connection, user_id: UserId) -> list[KeyEntry]:
-    """List a user's keys: usable keys first, then the newest first; at most KEYS_SHOWN."""
+    """List a user's keys, without sessions, at most KEYS_SHOWN: usable ones first, newest first."""
     rows = await conn.fetch(LIST_KEYS, user_id, KEYS_SHOWN, None)
     return [KeyEntry(**dict(row)) for row in rows]
 

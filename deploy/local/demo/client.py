@@ -70,6 +70,10 @@ class Asset(_Answer):
     id: str
 
 
+class ConsoleTicket(_Answer):
+    url: str
+
+
 Read = TypeVar("Read", bound=_Answer)
 
 
@@ -97,6 +101,10 @@ class ProductClient:
 
     async def execution(self, execution_id: str) -> Execution:
         return await self._call("GET", f"/api/executions/{execution_id}", Execution)
+
+    async def console_link(self) -> str:
+        """Return an address of the web console that logs in once, within 15 minutes."""
+        return (await self._call("POST", "/console/tickets", ConsoleTicket)).url
 
     async def _order(self, path: str, request: dict[str, Any]) -> str:
         headers = {"Idempotency-Key": secrets.token_hex(16)}

@@ -55,7 +55,8 @@ async def demo(stack: Stack, prices: list[StepPrice], *, pipeline: bool = False)
             execution_id = await order(client, console, inbox)
             execution = await _completed(stack, client, console, execution_id)
             await _show_result(stack, console, execution, inbox)
-    show_next_steps(console, stack.config, user.api_key)
+            link = await client.console_link()
+    show_next_steps(console, stack.config, user.api_key, link)
     return 0
 
 

@@ -99,22 +99,28 @@ def cost_table(execution: Execution) -> Table:
     return table
 
 
-def show_next_steps(console: Console, config: Config, api_key: str) -> None:
-    """Print commands to copy: a request of your own, the Web UI, and the tests."""
+def show_next_steps(console: Console, config: Config, api_key: str, link: str) -> None:
+    """Print what to try: a request of your own, the console, the Web UI, and the tests.
+
+    link: of the web console, logged in once.
+    """
     if console.is_terminal:
         console.print("\n[bold]Try next[/bold] (in a second terminal; Ctrl-C here stops Takeone)")
     else:
         console.print("\nTry next (start Takeone again with: make up)")
     for line in (
-        "  1. Make a video of your own:",
+        "  1. Watch it, play it and see what it cost in the web console:",
+        f"       {link}",
+        "       The link logs in once, within 15 minutes. Afterwards log in with the key below.",
+        "  2. Make a video of your own:",
         f"       KEY={api_key}",
         f"       curl {config.api_url}/api/generate-video \\",
         '         -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\',
         """         -d '{"prompt": "A lighthouse in a storm"}'""",
         f"       API page: {config.api_url}/docs",
-        "  2. Watch each step of it in the Temporal Web UI:",
+        "  3. See each call of it in the Temporal Web UI:",
         f"       {config.temporal_ui_url}",
-        "  3. Kill servers in the middle of a video and check that nothing is paid twice:",
+        "  4. Kill servers in the middle of a video and check that nothing is paid twice:",
         "       make test        then read: docs/tutorial/first-video.md",
     ):
         console.print(line, soft_wrap=True, markup=False)

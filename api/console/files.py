@@ -1,0 +1,93 @@
+"""The files of the web console, served under /console/ with a strict content security policy."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+
+from api.http.problems.documents import not_found
+from api.services import Services, services_of
+
+FOLDER: Final = Path(__file__).parents[2] / "console"
+CONSOLE_PATH: Final = "/console"
+INDEX: Final = "index.html"
+TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""Of the files that are served; others, such as licences, are not."""
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {files}; "
+    "media-src 'self' {files}; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+_ANY_KEY: Final = "console"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleFile:
+    content: bytes = field(repr=False)
+    media_type: str
+    etag: str
+
+
+def read_files(folder: Path = FOLDER) -> dict[str, ConsoleFile]:
+    """Return the files by their paths below the folder, with slashes."""
+    return {
+        path.relative_to(folder).as_posix(): _file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in TYPES
+    }
+
+
+def _file(path: Path) -> ConsoleFile:
+    content = path.read_bytes()
+    return ConsoleFile(
+        content=content,
+        media_type=TYPES[path.suffix],
+        etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+    )
+
+
+def console_router() -> APIRouter:
+    """Return the routes of the files, which are read now and kept in memory."""
+    files = read_files()
+    router = APIRouter(include_in_schema=False)
+
+    async def read_file(request: Request, path: str) -> Response:
+        file = files.get(path or INDEX)
+        if file is None:
+            raise not_found(CONSOLE_PATH)
+        headers = {
+            "Cache-Control": "no-cache",
+            "ETag": file.etag,
+            "Content-Security-Policy": await _policy(services_of(request)),
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Opener-Policy": "same-origin",
+        }
+        if file.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
+    router.add_api_route(CONSOLE_PATH, _enter, methods=["GET"])
+    router.add_api_route(f"{CONSOLE_PATH}/{{path:path}}", read_file, methods=["GET"])
+    return router
+
+
+async def _enter() -> Response:
+    return Response(status_code=307, headers={"Location": f"{CONSOLE_PATH}/"})
+
+
+async def _policy(services: Services) -> str:
+    """Return the policy, which allows files of the CDN and of the bucket."""
+    addresses = [
+        await services.objects.address(_ANY_KEY),
+        await services.objects.address(_ANY_KEY, disposition="inline"),
+    ]
+    origins = {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, addresses)}
+    return POLICY.format(files=" ".join(sorted(origins)))

@@ -1,0 +1,33 @@
+// The screens and their addresses. A further screen is one folder and one entry here.
+
+/**
+ * path: the parts of the address; `:name` takes any value and becomes a property of the screen.
+ * nav: the word in the navigation; none: reached from another screen. scope: needed to see it.
+ * load: the module, whose default export is the component; it is fetched when it is first shown.
+ */
+export const SCREENS = [
+  { path: ["executions"], nav: "Executions", load: () => import("./executions/screen.js") },
+  { path: ["create"], nav: "Create", scope: "generate", load: () => import("./create/screen.js") },
+  { path: ["executions", ":id"], load: () => import("./execution/screen.js") },
+];
+
+export const HOME = "executions";
+
+/** Return `{ screen, values }` for the parts of an address, or null. */
+export function findScreen(parts) {
+  for (const screen of SCREENS) {
+    const values = matchPath(screen.path, parts);
+    if (values) return { screen, values };
+  }
+  return null;
+}
+
+function matchPath(path, parts) {
+  if (path.length !== parts.length) return null;
+  const values = {};
+  for (const [place, name] of path.entries()) {
+    if (name.startsWith(":")) values[name.slice(1)] = parts[place];
+    else if (name !== parts[place]) return null;
+  }
+  return values;
+}

@@ -1,0 +1,86 @@
+"""Write pictures of every screen: `python -m tests.end_to_end.console.screenshots [SCREEN…]`.
+
+It needs Chromium and starts a stack of its own. The pictures are in `var/console/`.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from playwright.async_api import Browser
+
+from deploy.local.config import Config
+from deploy.local.stack import Stack, prepared
+from tests.end_to_end.console.browser import DESKTOP, PHONE, Tab, open_browser
+from tests.end_to_end.world import World
+from tests.support.folders import data_folder
+from tests.support.stack_ports import free_receivers, free_stack_ports
+
+FOLDER: Final = Path(__file__).parents[3] / "var" / "console"
+LOOKS: Final = {
+    "light": (DESKTOP, "light"),
+    "dark": (DESKTOP, "dark"),
+    "phone": (PHONE, "light"),
+}
+
+
+async def main(wanted: list[str]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with data_folder("takeone-console-") as folder:
+        config = Config(
+            folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers()
+        )
+        async with prepared(config, print) as stack, open_browser() as browser:
+            await stack.start()
+            await take(stack, browser, wanted)
+
+
+async def take(stack: Stack, browser: Browser, wanted: list[str]) -> None:
+    async with World.open(stack) as world:
+        await world.settings(image_seconds=0.5, video_seconds=1)
+        done = await world.generate(metadata={"title": "A red kite over a grey harbour"})
+        await world.ended(done)
+        await world.fault("fail_after", provider="*", times=-1)
+        failed = await world.generate(metadata={"title": "A lighthouse in a storm"})
+        await world.ended(failed)
+        await world.control.delete("/faults")
+        await world.settings(video_seconds=600)
+        running = await world.generate(metadata={"title": "A paper boat in the rain"})
+        await world.until(running, job="video", state="submitted", seconds=90)
+        paths = {
+            "executions": "executions",
+            "execution": f"executions/{done}",
+            "failed": f"executions/{failed}",
+            "running": f"executions/{running}",
+            "create": "create",
+        }
+        for look, (size, scheme) in LOOKS.items():
+            async with Tab.open(
+                browser, stack.config.api_url, size=size, color_scheme=scheme
+            ) as tab:
+                tab.allowed.append("")
+                await _one_look(tab, world.user.api_key, look, paths, wanted)
+
+
+async def _one_look(
+    tab: Tab, api_key: str, look: str, paths: dict[str, str], wanted: list[str]
+) -> None:
+    await tab.page.goto("/console/")
+    await tab.page.get_by_label("API key").wait_for()
+    await tab.page.screenshot(path=FOLDER / f"login-{look}.png")
+    await tab.log_in(api_key)
+    for name, path in paths.items():
+        if wanted and name not in wanted:
+            continue
+        await tab.page.goto(f"/console/#/{path}")
+        await tab.page.get_by_role("heading", level=1).wait_for()
+        if name == "create":
+            await tab.page.get_by_label("What the video shows").fill("A paper boat in the rain")
+            await tab.page.get_by_text("expected").wait_for()
+        await tab.page.wait_for_timeout(1200)  # pictures are decoded
+        await tab.page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
