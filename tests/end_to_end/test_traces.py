@@ -160,8 +160,8 @@ async def test_retries_and_deliveries_are_linked_traces(world: World) -> None:
         await world.until_true(attempted, "no second attempt", seconds=60)
         dead.answers = [reply(200)]
         delivery = f"deliver/{dead.received[0].headers['webhook-id']}/1"
-        await retry_at_once(traced.rollout.client, delivery)
-        await traced.rollout.client.get_workflow_handle(delivery).result()
+        await retry_at_once(traced.rollout.deployment.client, delivery)
+        await traced.rollout.deployment.client.get_workflow_handle(delivery).result()
 
         answer = await world.api.post(f"/api/executions/{execution_id}/retry")
         assert answer.status_code == 202, answer.text

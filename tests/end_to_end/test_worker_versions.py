@@ -46,7 +46,8 @@ async def ends_on(world: World, rollout: Rollout, execution_id: str, build_id: s
     assert await rollout.builds_of(execution_id) == [build_id]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_executions_end_on_the_version_that_began_them(world: World) -> None:
     async with (
         Receiver.open(reply(503), reply(503), reply(200), port=receiver_port(world.stack.config)) as dead,
@@ -71,8 +72,8 @@ async def test_executions_end_on_the_version_that_began_them(world: World) -> No
             await ends_on(world, rollout, execution_id, "1.0")
 
         delivery = f"deliver/{dead.received[0].headers['webhook-id']}/1"
-        await retry_at_once(rollout.client, delivery)
-        await rollout.client.get_workflow_handle(delivery).result()
+        await retry_at_once(rollout.deployment.client, delivery)
+        await rollout.deployment.client.get_workflow_handle(delivery).result()
         assert len(dead.received) == 3
         assert await rollout.builds_of(delivery) == ["1.0", "2.0"]
 

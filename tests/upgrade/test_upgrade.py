@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from tests.end_to_end.world import MODELS, World
 from tests.support.receiver import Receiver, reply
-from tests.support.rollout import Rollout
+from tests.support.rollout import Deployment
 from tests.support.stack_ports import receiver_port
 from tests.upgrade.points import Stopped, continue_all, deliver_now, stop_at_five_points
 from tests.upgrade.releases import (
@@ -107,23 +107,23 @@ async def check_all(world: World, client: Client, ids: list[str], stopped: Stopp
     assert await failed_tasks(client, ids) == []
 
 
-async def forward(releases: Releases, rollout: Rollout, *, versioned: bool) -> None:
+async def forward(releases: Releases, deployment: Deployment, *, versioned: bool) -> None:
     await asyncio.to_thread(releases.run, NEW, "core.store.migrate")
     await releases.start_api(NEW)
     await releases.stop("API", OLD)
     await releases.start_worker(NEW, build_id=NEW if versioned else None)
     if versioned:
-        await rollout.make_current(NEW)
+        await deployment.make_current(NEW)
     await releases.stop("Worker", OLD)
 
 
-async def back(releases: Releases, rollout: Rollout, *, versioned: bool) -> None:
+async def back(releases: Releases, deployment: Deployment, *, versioned: bool) -> None:
     """Return to the old release on the migrated database; a versioned worker stays for now."""
     await releases.start_api(OLD)
     await releases.stop("API", NEW)
     await releases.start_worker(OLD)
     if versioned:
-        await rollout.make_current(None)
+        await deployment.make_current(None)
     else:
         await releases.stop("Worker", NEW)
 
@@ -138,7 +138,9 @@ async def test_upgrade_and_its_undoing_lose_and_repeat_nothing(
         pytest.skip(f"the repository has no commit {PREVIOUS_RELEASE}: no previous release to run")
     async with two_releases(previous) as (releases, world):
         client = await world.temporal()
-        rollout = Rollout(stack=releases.stack, client=client)
+        deployment = Deployment(
+            client=client, address=releases.stack.environment["TEMPORAL_ADDRESS"]
+        )
         async with Traffic.flowing(world) as traffic:
             for move, begins, ends in ((forward, OLD, NEW), (back, NEW, OLD)):
                 async with Receiver.open(
@@ -146,7 +148,7 @@ async def test_upgrade_and_its_undoing_lose_and_repeat_nothing(
                 ) as dead:
                     stopped = await stop_at_five_points(world, releases, begins, dead)
                     accepted = len(traffic.ordered)
-                    await move(releases, rollout, versioned=versioned)
+                    await move(releases, deployment, versioned=versioned)
                     assert len(traffic.ordered) > accepted, "no order was accepted meanwhile"
                     await continue_all(world, releases, ends)
                     later = [await world.generate() for _ in range(NEW_ORDERS)]
