@@ -5,7 +5,6 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.middleware.request_ids import request_id_of
 from core.platform.observability import tracing
 from core.platform.observability.access_log import QUIET_ROUTES, method_of, route_of
 from core.platform.observability.tracing import Kind
@@ -30,10 +29,7 @@ class Traces:
             return
         method = method_of(scope)
         theirs = Headers(scope=scope).get(TRACEPARENT)
-        with tracing.span(
-            method, Kind.SERVER, is_root=True, links=[theirs], method=method,
-            request_id=request_id_of(scope),
-        ) as span:  # fmt: skip
+        with tracing.span(method, Kind.SERVER, is_root=True, links=[theirs], method=method) as span:
 
             async def send_with_id(message: Message) -> None:
                 if span is not None and message["type"] == "http.response.start":

@@ -47,7 +47,6 @@ class Attributes(TypedDict, total=False):
     method: str
     route: str
     status: int
-    request_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
