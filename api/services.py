@@ -4,9 +4,10 @@ Opening them does not need PostgreSQL, Temporal or S3 to be reachable.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import Request
 from temporalio.client import Client
@@ -16,6 +17,7 @@ from api.events.limits import StreamLimits
 from api.events.offers import Offers
 from api.executions.outlook import Outlooks
 from api.http.recovery_admission import RecoveryAdmission
+from api.openai.aliases import checked_aliases
 from core.jobs.key_ring import KeyRing
 from core.media.pictures import PictureConverter
 from core.ordering.assets.imports import AssetImporter, AssetLimits
@@ -47,6 +49,8 @@ class Services:
     imports: imports files that users upload. outlooks: reads queue positions
     and estimates.
     streams: the open event streams. offers: reads what listeners of endpoints get.
+    model_aliases: other names of video models on /v1. files_kept: the time from the end of an
+    execution until its files are deleted; None: never.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     temporal_ui_url: address of the Temporal Web UI; None: unknown.
     """
@@ -70,6 +74,8 @@ class Services:
     outlooks: Outlooks
     streams: Hub
     offers: Offers
+    model_aliases: Mapping[str, str]
+    files_kept: timedelta | None
     temporal_ui_url: str | None = None
 
     @property
@@ -133,6 +139,7 @@ async def _services(
     links = AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url)
     outlooks = Outlooks(limits=ConcurrencyLimits.of(settings))
     offers = Offers(database=imports.database, sealer=sealer)
+    kept_days = settings.files_kept_days
     stream_limits = StreamLimits(
         per_key=settings.streams_per_key,
         per_user=settings.streams_per_user,
@@ -163,6 +170,8 @@ async def _services(
         outlooks=outlooks,
         streams=Hub(imports.database, links, stream_limits, outlooks, offers),
         offers=offers,
+        model_aliases=checked_aliases(dict(settings.openai_model_aliases), providers),
+        files_kept=None if kept_days is None else timedelta(days=kept_days),
         temporal_ui_url=settings.temporal_ui_url,
     )
 

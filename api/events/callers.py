@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from api.auth.authentication import AnyCaller, Caller, Credentials, authenticate, insufficient_scope
+from api.executions.parameters import ExecutionIdPath
 from api.http.problems.documents import ProblemError
 from api.http.problems.texts import TICKET_REFUSED
 from api.services import services_of
 from core.domain.failures import FailureCode
-from core.domain.ids import ExecutionId
 from core.domain.scopes import Scope
 from core.store.events.stream_tickets import take_ticket
 
@@ -28,6 +28,7 @@ Reader = Annotated[Caller, Depends(current_reader)]
 async def _stream_caller(
     request: Request,
     credentials: Credentials,
+    execution_id: ExecutionIdPath,
     ticket: Annotated[
         str | None,
         Query(
@@ -40,7 +41,7 @@ async def _stream_caller(
     if ticket is None:
         return current_reader(await authenticate(request, credentials))
     async with services_of(request).database.as_system() as conn:
-        taken = await take_ticket(conn, ticket, ExecutionId(request.path_params["execution_id"]))
+        taken = await take_ticket(conn, ticket, execution_id)
     if taken is None:
         raise ProblemError(FailureCode.UNAUTHENTICATED, TICKET_REFUSED)
     return Caller(user_id=taken.user_id, scopes=frozenset({Scope.READ}), name=taken.credential)

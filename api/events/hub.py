@@ -40,6 +40,8 @@ RETRY_SECONDS: Final = 1.0
 READS_AT_ONCE: Final = 4
 MOST_EVENTS: Final = 500
 """A stream that misses more gets a snapshot."""
+CONNECT_SECONDS: Final = 5.0
+"""Time of the first LISTEN connection, for which streams of an account wait."""
 GOODBYE_MS: Final = (1000, 5000)
 """When clients reconnect after the end of this process: at random, not all at once."""
 FLUSH_SECONDS: Final = 2.0
@@ -86,6 +88,7 @@ class Hub:
         self._work = _Work()
         self._has_work = asyncio.Event()
         self._used = asyncio.Event()
+        self._listens = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Hub"]:
@@ -150,6 +153,17 @@ class Hub:
             snapshot=self._snapshot,
         )
 
+    async def open_account(self, stream: Stream) -> EventStream:
+        """Return the response that serves changes of all executions of a user.
+
+        Its client reads the list once the stream is open, and must not miss a later change. So wait
+        for the first LISTEN connection. Raise TimeoutError after 5 seconds.
+        """
+        self._used.set()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await self._listens.wait()
+        return self.open(stream)
+
     @contextmanager
     def _following(self, stream: Stream) -> Generator[None]:
         """Register a stream. What changed since its first frames were read is read again."""
@@ -195,7 +209,9 @@ class Hub:
             stream.ended = True
             return Frames(events=(), last=stream.last, ended=True)
         frames = frames_after(reading, None, self._links)
-        stream.last, stream.ended = frames.last, frames.ended
+        stream.last = frames.last
+        # During the read, the client may have left or the process may have begun to stop.
+        stream.ended = stream.ended or frames.ended
         self._compare(stream)
         return frames
 
@@ -241,6 +257,7 @@ class Hub:
                     for stream in tuple(streams):
                         stream.end()
             was_connected = True
+            self._listens.set()
 
         await listen(self._database, self._note, connected)
 

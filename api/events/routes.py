@@ -101,7 +101,12 @@ async def follow_account(request: Request, caller: Reader) -> Response:
     """
     hub = services_of(request).streams
     check_open(hub, caller)
-    return hub.open(Stream(user_id=caller.user_id, credential=caller.name))
+    try:
+        response = await hub.open_account(Stream(user_id=caller.user_id, credential=caller.name))
+    except TimeoutError:
+        raise unavailable() from None
+    check_open(hub, caller)
+    return response
 
 
 @router.get(

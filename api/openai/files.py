@@ -101,7 +101,7 @@ async def cancel_video(request: Request, user_id: CurrentUser, video_id: str) ->
     execution_id = await _own_video(services, user_id, video_id)
     await cancel_execution(services.ordering, user_id, execution_id)
     video = await get_video_record(services, user_id, video_id)
-    return video_response(video, services.links, services.providers)
+    return video_response(video, services)
 
 
 async def _own_video(services: Services, user_id: UserId, video_id: str) -> ExecutionId:

@@ -24,6 +24,8 @@ from core.providers.models import Model
 from core.store.executions.videos import has_video
 from core.store.executions.videos import list_videos as read_videos
 
+MODELS_PATH = "/v1/models"
+
 router = APIRouter(prefix="/v1", tags=[TAG])
 
 
@@ -56,7 +58,7 @@ async def list_videos(
         page = await read_videos(
             conn, user_id, after=after, limit=query.limit, newest_first=query.order == "desc"
         )
-    videos = [video_response(video, services.links, services.providers) for video in page.data]
+    videos = [video_response(video, services) for video in page.data]
     return VideoList(
         data=videos,
         first_id=videos[0].id if videos else None,
@@ -80,15 +82,37 @@ async def _own_id(services: Services, user_id: UserId, after: str) -> ExecutionI
     responses=problems(FailureCode.UNAUTHENTICATED),
 )
 async def list_video_models(request: Request, user_id: CurrentUser) -> OpenAIModelList:
-    """Return the models that `model` of a video may name, the default first."""
-    catalogue = await get_catalogue(services_of(request).ordering, user_id)
-    return OpenAIModelList(
-        data=[
-            _model(provider.name, model)
-            for provider, model in catalogue.models(StepKind.VIDEO)
-            if _needs_at_most_a_picture(model)
-        ]
-    )
+    """Return the models that `model` of a video may name, the default first; aliases come last."""
+    return OpenAIModelList(data=await _offered(services_of(request), user_id))
+
+
+@router.get(
+    "/models/{model_id:path}",
+    summary="Get a model with an OpenAI client",
+    responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
+)
+async def get_video_model(request: Request, user_id: CurrentUser, model_id: str) -> OpenAIModel:
+    """Return a model or an alias that `model` of a video may name."""
+    for model in await _offered(services_of(request), user_id):
+        if model.id == model_id:
+            return model
+    raise not_found(MODELS_PATH)
+
+
+async def _offered(services: Services, user_id: UserId) -> list[OpenAIModel]:
+    catalogue = await get_catalogue(services.ordering, user_id)
+    models = [
+        _model(provider.name, model)
+        for provider, model in catalogue.models(StepKind.VIDEO)
+        if _needs_at_most_a_picture(model)
+    ]
+    aliases = [
+        model.model_copy(update={"id": name, "alias_of": model.id})
+        for name, target in services.model_aliases.items()
+        for model in models
+        if model.id == target
+    ]
+    return [*models, *aliases]
 
 
 def _needs_at_most_a_picture(model: Model) -> bool:
@@ -103,4 +127,5 @@ def _model(provider: str, model: Model) -> OpenAIModel:
         owned_by=provider,
         seconds=[str(each) for each in model.choices("duration_seconds")],
         sizes=[each.size for each in frames(model.choices("resolution"), aspect_ratios([model]))],
+        alias_of=None,
     )

@@ -64,7 +64,8 @@ async def order_video(
     """
     body = order.body
     catalogue = await get_catalogue(services.ordering, caller.user_id)
-    planned = _planned(catalogue, body, order.picture)
+    model = services.model_aliases.get(body.model or "", body.model)
+    planned = _planned(catalogue, body.model_copy(update={"model": model}), order.picture)
     content = [canonical(body), order.file_sha256 or ""]
 
     def render(execution_id: ExecutionId) -> bytes:

@@ -7,13 +7,13 @@ from typing import Any, Final
 from api.executions.presenter import execution_response
 from api.openai.schemas import Video, VideoError
 from api.openai.sizes import frame
+from api.services import Services
 from core.domain.plans import Scalar, StepOutput
 from core.domain.states import ExecutionStatus
 from core.ordering.planning.plan import IMAGE, VIDEO
 from core.providers.models import Model
 from core.providers.registry import Providers
 from core.store.executions.videos import VideoRecord, VideoStep
-from core.webhooks.asset_links import AssetLinks
 
 POLL_AFTER: Final = "openai-poll-after-ms"
 """The header that both clients obey while they poll; they keep the first value that they see."""
@@ -30,10 +30,11 @@ _STATUSES: Final = {
 }
 
 
-def video_response(video: VideoRecord, links: AssetLinks, providers: Providers) -> Video:
+def video_response(video: VideoRecord, services: Services) -> Video:
     """Return a video. A cancelled one has failed: the clients know no other end."""
-    execution = execution_response(video.execution, links)
+    execution = execution_response(video.execution, services.links)
     completed = execution.status is ExecutionStatus.COMPLETED
+    ended_at, kept = video.ended_at if completed else None, services.files_kept
     file = result_file(execution.result) if completed else None
     return Video.model_validate(
         {
@@ -41,12 +42,12 @@ def video_response(video: VideoRecord, links: AssetLinks, providers: Providers) 
             "status": _STATUSES[execution.status],
             "progress": execution.progress,
             "created_at": _unix(execution.created_at),
-            "completed_at": _unix(video.ended_at) if completed and video.ended_at else None,
-            "expires_at": None,
+            "completed_at": _unix(ended_at),
+            "expires_at": _unix(ended_at + kept if ended_at and kept else None),
             "model": video.steps[VIDEO].model,
             "prompt": video.prompt,
             "seconds": _seconds(video.steps[VIDEO]) or _seconds_of(file),
-            "size": _size(video.steps, providers) or _size_of(file),
+            "size": _size(video.steps, services.providers) or _size_of(file),
             "error": _error(execution.status, execution.error),
             "execution_id": execution.id,
             "cost": execution.cost,
@@ -129,5 +130,5 @@ def _media(file: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return (file or _NOTHING).get("media") or _NOTHING
 
 
-def _unix(time: datetime) -> int:
-    return int(time.timestamp())
+def _unix(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())

@@ -25,7 +25,9 @@ class Video(OpenAIAnswer):
     progress: int = Field(description="Percent.")
     created_at: int
     completed_at: int | None = Field(description="Of a completed video.")
-    expires_at: int | None = Field(description="Always null.")
+    expires_at: int | None = Field(
+        description="When the file of a completed video is deleted; null: it is kept."
+    )
     model: str = Field(description="The model that makes the video.")
     prompt: str
     seconds: str | None = Field(
@@ -67,6 +69,9 @@ class OpenAIModel(OpenAIAnswer):
     seconds: list[str] = Field(description="The lengths that an order may name.")
     sizes: list[str] = Field(
         description="The frame sizes that an order without a start picture may name."
+    )
+    alias_of: str | None = Field(
+        description="The model that orders with this name get; null: it is a model itself."
     )
 
 

@@ -72,7 +72,7 @@ async def create_video(
         response.headers["Idempotent-Replayed"] = "true"
     video = await get_video_record(services, user_id, json.loads(answer.body)["executionId"])
     response.headers.update(poll_headers(video))
-    return video_response(video, services.links, services.providers)
+    return video_response(video, services)
 
 
 async def _read(request: Request, services: Services, user_id: UserId) -> VideoOrder:
@@ -126,7 +126,7 @@ async def get_video(
     services = services_of(request)
     video = await get_video_record(services, user_id, video_id)
     response.headers.update(poll_headers(video))
-    return video_response(video, services.links, services.providers)
+    return video_response(video, services)
 
 
 async def get_video_record(services: Services, user_id: UserId, video_id: str) -> VideoRecord:

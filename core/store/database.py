@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -211,7 +211,7 @@ class Database:
         max_connections: int = 20,
         generic_plans: bool = True,
         verify: Callable[[NewConnection], Awaitable[None]] | None = None,
-    ) -> AsyncGenerator["Database"]:
+    ) -> AsyncGenerator[Self]:
         """Open a pool. Every new connection is checked before use; the errors reach its first user.
 
         generic_plans: plan each statement once per connection, since planning costs more than the

@@ -55,8 +55,9 @@ class Client(Protocol):
     async def unwrap(
         self, body: bytes, headers: Mapping[str, str], secret: str
     ) -> dict[str, Any]: ...
-    async def post(self, path: str) -> dict[str, Any]:
-        """Send a POST of the client's raw interface."""
+    async def model(self, model_id: str) -> dict[str, Any]: ...
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """Send a POST of the client's raw interface, with a body in JSON."""
         ...
 
     async def poll_after(self, video_id: str) -> str | None:
@@ -111,9 +112,13 @@ class PythonClient:
     async def unwrap(self, body: bytes, headers: Mapping[str, str], secret: str) -> dict[str, Any]:
         return self.client.webhooks.unwrap(body, dict(headers), secret=secret).to_dict()
 
-    async def post(self, path: str) -> dict[str, Any]:
+    async def model(self, model_id: str) -> dict[str, Any]:
         with _translated():
-            return dict(await self.client.post(path, cast_to=dict[str, Any]))
+            return (await self.client.models.retrieve(model_id)).to_dict()
+
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        with _translated():
+            return dict(await self.client.post(path, body=body or None, cast_to=dict[str, Any]))
 
     async def poll_after(self, video_id: str) -> str | None:
         answer = await self.client.videos.with_raw_response.retrieve(video_id)
@@ -262,8 +267,15 @@ class NodeClient:
             secret=secret,
         )
 
-    async def post(self, path: str) -> dict[str, Any]:
-        return await self.call("return await client.post(args.path)", path=path)
+    async def model(self, model_id: str) -> dict[str, Any]:
+        return await self.call("return await client.models.retrieve(args.id)", id=model_id)
+
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        return await self.call(
+            "return await client.post(args.path, args.body ? { body: args.body } : {})",
+            path=path,
+            body=body or None,
+        )
 
     async def poll_after(self, video_id: str) -> str | None:
         return await self.call(

@@ -35,6 +35,7 @@ PICTURE: Final = picture("PNG")
 DATA_URL: Final = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
 UNKNOWN_ID: Final = f"exec_{'0' * 32}"
 FAL_VIDEO: Final = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
+MODERATING: Final = "fal-ai/minimax/hailuo-2.3/standard/image-to-video"
 REFUSING: Final = "fal-ai/kling-video/v2.5-turbo/standard/image-to-video"
 
 
@@ -70,12 +71,15 @@ class Shop:
             times=-1,
             params={"status": 422},
         )
+        await self.world.fault("moderated", provider="fal", model=MODERATING, times=-1)
         ordered = {
             "plain": self.order(webhook=hook, metadata={"orderId": "A-1"}, max_cost="1.00", seed=7),
             "default": self.client.create(prompt=PROMPT),
             "file": self.order(PICTURE, model=FAL_VIDEO),
             "data url": self.order(input_reference={"image_url": DATA_URL}, seconds="3"),
             "failed": self.client.create(prompt=PROMPT, model=REFUSING),
+            "moderated": self.client.create(prompt=PROMPT, model=MODERATING),
+            "json": self.client.post("/videos", prompt=PROMPT, **SMALL),
             "cancelled": self.order(seconds="12", webhook=hook),
         }
         for name, order in ordered.items():
@@ -209,6 +213,20 @@ async def test_a_failed_video_has_the_code_of_its_failure(shop: Shop) -> None:
     assert ended["cost"]["settled"] == "0.003", "the picture"
 
 
+async def test_a_moderated_prompt_is_named_in_the_error(shop: Shop) -> None:
+    ended = shop.videos["moderated ended"]
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "content_moderated"), ended
+    with pytest.raises(RefusedError) as caught:
+        await shop.client.content(ended["id"])
+    assert caught.value.code == "video_not_ready"
+
+
+async def test_json_orders_as_forms_do(shop: Shop) -> None:
+    video = shop.videos["json"]
+    assert (video["seconds"], video["size"]) == (SMALL["seconds"], SMALL["size"])
+    assert shop.videos["json ended"]["status"] == "completed"
+
+
 async def test_the_client_learns_when_to_poll_again(shop: Shop) -> None:
     assert await shop.client.poll_after(shop.videos["plain"]["id"]) is None, "it has ended"
     video = await shop.order()
@@ -270,6 +288,15 @@ async def test_models_list_the_default_first(shop: Shop) -> None:
     assert len(set(models)) == len(models) > 5
 
 
+async def test_a_model_is_found_by_its_id(shop: Shop) -> None:
+    """The client encodes the slashes of the id."""
+    model = await shop.client.model(FAL_VIDEO)
+    assert (model["id"], model["object"], model["owned_by"]) == (FAL_VIDEO, "model", "fal")
+    with pytest.raises(RefusedError) as caught:
+        await shop.client.model("sora-2")
+    assert (caught.value.kind, caught.value.code) == ("NotFoundError", "not_found")
+
+
 REFUSALS: Final[list[tuple[dict[str, Any], str, str, str]]] = [
     ({"model": "sora-2"}, "model", "model_not_found", FAL_VIDEO),
     ({"seconds": "40"}, "seconds", "unsupported", "2, 3, 4"),
@@ -310,6 +337,15 @@ async def test_a_price_above_max_cost_is_refused(shop: Shop) -> None:
     error = await shop.refused(max_cost="0.01")
     assert (error.status, error.code) == (402, "max_cost_exceeded")
     assert "0.01" in error.message
+
+
+async def test_a_key_without_money_is_refused(shop: Shop) -> None:
+    poor = {"name": "poor", "scopes": ["generate"], "spendLimit": {"daily": "0.01"}}
+    answer = await shop.world.api.post("/api/keys", json=poor)
+    assert answer.status_code == 201, answer.text
+    error = await shop.refused(headers={"Authorization": f"Bearer {answer.json()['apiKey']}"})
+    assert (error.status, error.code) == (402, "key_spend_limit_exceeded")
+    assert error.type == "insufficient_quota"
 
 
 async def test_a_wrong_key_is_an_authentication_error(shop: Shop) -> None:

@@ -1,40 +1,19 @@
 """The TypeScript client on the whole stack, run by Node: its tests and its documented examples."""
 
 import asyncio
-import base64
-import json
 import os
 import re
 import shutil
+import signal
 import subprocess
-import time
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 import pytest
-from standardwebhooks.webhooks import Webhook
 
 from tests.end_to_end.world import World
 from tests.media.operations import sources
+from tests.support.node import PACKAGE, ROOT, needs_node, run_node, run_tests
 from tests.typescript import generate
-
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "clients/typescript"
-TESTS = ROOT / "tests/typescript/client.test.mjs"
-SECRET = f"whsec_{base64.b64encode(b'a secret of this test alone').decode()}"
-
-
-@cache
-def node_version() -> tuple[int, int]:
-    if shutil.which("node") is None:
-        return (0, 0)
-    printed = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
-    major, minor, *_ = re.findall(r"\d+", printed.stdout)
-    return (int(major), int(minor))
-
-
-needs_node = pytest.mark.skipif(node_version() < (20, 3), reason="there is no Node 20.3 or newer")
 
 
 def examples(page: str) -> list[str]:
@@ -42,48 +21,52 @@ def examples(page: str) -> list[str]:
     return re.findall(r"^```ts\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-async def run(world: World, folder: Path, *arguments: str | Path, **settings: str) -> str:
-    """Run Node in a folder where the package is installed. Return what it prints."""
-    modules = folder / "node_modules"
-    modules.mkdir()
-    (modules / "takeone").symlink_to(PACKAGE)
-    program = await asyncio.create_subprocess_exec(
-        "node",
-        *arguments,
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "TAKEONE_BASE_URL": world.stack.config.api_url,
-            "TAKEONE_API_KEY": world.user.api_key,
-            **settings,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    printed, _ = await program.communicate()
-    assert program.returncode == 0, printed.decode()
-    return printed.decode()
+def settings_of(world: World) -> dict[str, str]:
+    return {
+        "TAKEONE_BASE_URL": world.stack.config.api_url,
+        "TAKEONE_API_KEY": world.user.api_key,
+    }
 
 
 @needs_node
 @pytest.mark.guarantee("G1")
 @pytest.mark.timeout(300)
 async def test_typescript_client_passes_its_tests(world: World, tmp_path: Path) -> None:
-    body = json.dumps({"id": "evt_1", "type": "execution.completed", "timestamp": "…"})
-    now = int(time.time())
-    at = datetime.fromtimestamp(now, UTC)
-    headers = {
-        "Webhook-Id": "evt_1",
-        "webhook-timestamp": str(now),
-        "webhook-signature": f"v1,bm90IHRoaXMgb25l {Webhook(SECRET).sign('evt_1', at, body)}",
-    }
-    copied = shutil.copy(TESTS, tmp_path)
-    signed = json.dumps({"headers": headers, "body": body})
-    settings = {"SIGNED": signed, "ACCOUNT_SECRET": SECRET, "WEBHOOK": world.receiver.url}
-    printed = await run(world, tmp_path, "--test", copied, **settings)
-    assert re.search(r"^# pass 4$", printed, re.MULTILINE), printed
+    settings = {**settings_of(world), "WEBHOOK": world.receiver.url}
+    assert await run_tests(tmp_path, "client.test.mjs", **settings) == 3
     images = [item for item in await world.bill() if "flux" in str(item)]
     assert len(images) == 1, "two lost answers, one picture"
+
+
+@needs_node
+@pytest.mark.timeout(300)
+async def test_typescript_waits_survive_cut_and_refused_streams(
+    world: World, tmp_path: Path
+) -> None:
+    programs = ("streams.test.mjs", "proxy.mjs")
+    assert await run_tests(tmp_path, *programs, **settings_of(world)) == 7
+
+
+@needs_node
+@pytest.mark.timeout(300)
+async def test_typescript_client_survives_a_killed_api(world: World, tmp_path: Path) -> None:
+    await world.settings(video_seconds=6.0)
+    execution_id = await world.generate()
+    settings = {**settings_of(world), "EXECUTION": execution_id}
+    waiting = asyncio.create_task(run_tests(tmp_path, "restart.test.mjs", **settings))
+    await world.until(execution_id, job="video", state="submitted", seconds=60)
+    before = world.stack.pid_of("API")
+    os.kill(before, signal.SIGKILL)
+    assert await waiting == 1
+    assert world.stack.pid_of("API") != before
+    assert len(await world.bill()) == 2
+
+
+@needs_node
+@pytest.mark.timeout(300)
+async def test_typescript_builders_make_every_kind_of_step(world: World, tmp_path: Path) -> None:
+    assert await run_tests(tmp_path, "kinds.test.mjs", **settings_of(world)) == 2
+    assert len(await world.bill()) == 9, "seven steps, a speech and its transcript"
 
 
 @needs_node
@@ -92,7 +75,7 @@ async def test_typescript_examples_run_one_after_the_other(world: World, tmp_pat
     color = ("-f", "lavfi", "-i", "color=red:s=320x180", "-frames:v", "1")
     sources.ffmpeg(tmp_path / "first-frame.png", *color)
     (tmp_path / "guide.mjs").write_text("\n".join(examples("docs/how-to/typescript-client.md")))
-    printed = await run(world, tmp_path, "guide.mjs")
+    printed = await run_node(tmp_path, "guide.mjs", **settings_of(world))
     assert "max_cost_exceeded" in printed
     assert re.search(r"^end \d+$", printed, re.MULTILINE), printed
     assert (tmp_path / "boat.mp4").stat().st_size > 0
@@ -103,7 +86,7 @@ async def test_typescript_examples_run_one_after_the_other(world: World, tmp_pat
 async def test_typescript_readme_example_makes_a_video(world: World, tmp_path: Path) -> None:
     (code,) = examples("clients/typescript/README.md")
     (tmp_path / "readme.mjs").write_text(code)
-    printed = await run(world, tmp_path, "readme.mjs")
+    printed = await run_node(tmp_path, "readme.mjs", **settings_of(world))
     assert re.search(r"^http\S+ 0\.\d+ USD$", printed, re.MULTILINE), printed
 
 

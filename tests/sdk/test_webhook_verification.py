@@ -9,6 +9,7 @@ from standardwebhooks.webhooks import Webhook
 
 from takeone.errors import WebhookVerificationError
 from takeone.webhooks import ExecutionEvent, WebhookEvent, verify
+from tests.sdk.webhook_vectors import VECTORS, Vector
 
 ENCODED = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PLAIN = "a plain secret of an account"
@@ -85,5 +86,15 @@ def test_webhook_outside_the_tolerance_is_refused(age: int) -> None:
 def test_webhook_without_a_header_is_refused(name: str) -> None:
     body, headers = signed(EVENT, ENCODED)
     del headers[name]
-    with pytest.raises(WebhookVerificationError, match="missing"):
+    with pytest.raises(WebhookVerificationError, match="lacks the header"):
         verify(body, headers, ENCODED)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[vector.name for vector in VECTORS])
+def test_vectors_of_all_clients_are_verified(vector: Vector) -> None:
+    arguments = (vector.body.encode(), vector.headers, vector.secrets)
+    if vector.refused is None:
+        assert verify(*arguments, now=vector.now).id == "evt_1"
+        return
+    with pytest.raises(WebhookVerificationError, match=vector.refused):
+        verify(*arguments, now=vector.now)

@@ -9,14 +9,12 @@ import {
   MaxCostError,
   NotFoundError,
   Takeone,
-  WebhookVerificationError,
   compose,
   generateVideo,
-  verifyWebhook,
   videoModel,
 } from "takeone";
 
-const { TAKEONE_BASE_URL: url = "", ACCOUNT_SECRET: secret = "", WEBHOOK = "" } = process.env;
+const { TAKEONE_BASE_URL: url = "", WEBHOOK = "" } = process.env;
 const client = new Takeone();
 const clip = { prompt: "a kite", duration: 2, resolution: "480p" };
 
@@ -88,15 +86,4 @@ test("refusals are errors with code, money and request id", async () => {
   await new Promise((resolve) => server.close(resolve));
   const nowhere = new Takeone({ baseUrl: `http://127.0.0.1:${port}`, retries: 0 });
   await assert.rejects(nowhere.executions.get("exec_unknown"), ConnectError);
-});
-
-test("webhooks are verified with any of several secrets", async () => {
-  const { headers, body } = JSON.parse(process.env.SIGNED ?? "");
-  const now = Number(headers["webhook-timestamp"]);
-  const event = await verifyWebhook(body, headers, ["whsec_b3RoZXI=", secret], { now });
-  assert.equal(event.type, "execution.completed");
-  for (const [changed, at] of [[`${body} `, now], [body, now + 301]]) {
-    const verified = verifyWebhook(changed, headers, secret, { now: at });
-    await assert.rejects(verified, WebhookVerificationError);
-  }
 });

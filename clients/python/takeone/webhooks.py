@@ -1,9 +1,9 @@
 """Verification of received webhooks: Standard Webhooks, with the secrets of this service."""
 
 import base64
-import binascii
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,6 +18,8 @@ from takeone.models.executions import Cost, ExecutionStatus, Failure, Result
 
 TOLERANCE_SECONDS: Final = 300
 PREFIX: Final = "whsec_"
+_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class WebhookEvent(Model):
@@ -55,31 +57,44 @@ def verify(
     webhook arrives at least once: drop repeats by the event's `id`.
     """
     content = body.encode() if isinstance(body, str) else body
-    given_headers = {name.lower(): value for name, value in headers.items()}
-    try:
-        event_id = given_headers["webhook-id"]
-        timestamp = given_headers["webhook-timestamp"]
-        signatures = given_headers["webhook-signature"].encode().split(b" ")
-        age = (time.time() if now is None else now) - int(timestamp)
-    except (KeyError, ValueError, OverflowError):
-        raise WebhookVerificationError("A header of the webhook is missing or malformed.") from None
+    event_id, timestamp, signatures = (_header(headers, name) for name in _HEADERS)
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise WebhookVerificationError("The header webhook-timestamp is malformed.")
+    age = (time.time() if now is None else now) - int(timestamp)
     if abs(age) > TOLERANCE_SECONDS:
         raise WebhookVerificationError(f"The webhook was sent {age:.0f} s ago; 300 are allowed.")
     signed = f"{event_id}.{timestamp}.".encode() + content
     for each in [secret] if isinstance(secret, str) else secret:
         digest = hmac.digest(_key(each), signed, hashlib.sha256)
         expected = b"v1," + base64.b64encode(digest)
-        if any(hmac.compare_digest(expected, signature) for signature in signatures):
+        if any(
+            hmac.compare_digest(expected, signature)
+            for signature in signatures.encode().split(b" ")
+        ):
             return _event(content)
     raise WebhookVerificationError("The webhook is not signed with this secret.")
 
 
+def _header(headers: Mapping[str, str], name: str) -> str:
+    value = next((value for each, value in headers.items() if each.lower() == name), "")
+    if not value:
+        raise WebhookVerificationError(f"The webhook lacks the header {name}.")
+    return value
+
+
 def _key(secret: str) -> bytes:
-    if not secret.startswith(PREFIX):
-        return secret.encode()
+    """Return the key of a secret. With an empty one, anyone could sign."""
+    key = _decoded(secret.removeprefix(PREFIX)) if secret.startswith(PREFIX) else secret.encode()
+    if not key:
+        raise WebhookVerificationError("The secret is empty.")
+    return key
+
+
+def _decoded(text: str) -> bytes:
+    unpadded = text.rstrip("=")
     try:
-        return base64.b64decode(secret.removeprefix(PREFIX) + "==")
-    except binascii.Error:
+        return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+    except ValueError:  # also of characters beyond ASCII
         raise WebhookVerificationError(
             "The part after whsec_ of the secret is not base64."
         ) from None

@@ -47,9 +47,10 @@ export async function verifyWebhook(body, headers, secret, { now = Date.now() / 
   if (!/^\d{1,12}$/.test(timestamp)) {
     throw new WebhookVerificationError("The header webhook-timestamp is malformed.");
   }
-  const age = Math.round(now - Number(timestamp));
+  const age = now - Number(timestamp);
   if (Math.abs(age) > TOLERANCE_SECONDS) {
-    throw new WebhookVerificationError(`The webhook was sent ${age} s ago; 300 are allowed.`);
+    const seconds = Math.round(age);
+    throw new WebhookVerificationError(`The webhook was sent ${seconds} s ago; 300 are allowed.`);
   }
   const content = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const head = new TextEncoder().encode(`${id}.${timestamp}.`);
@@ -79,13 +80,18 @@ async function isSigned(signed, signatures, secret) {
   return false;
 }
 
-/** @param {string} secret */
+/**
+ * Return the key of a secret. With an empty one, anyone could sign.
+ *
+ * @param {string} secret
+ */
 function keyOf(secret) {
-  if (!secret.startsWith(PREFIX)) return new TextEncoder().encode(secret);
-  const key = fromBase64(secret.slice(PREFIX.length));
+  const encoded = secret.startsWith(PREFIX);
+  const key = encoded ? fromBase64(secret.slice(PREFIX.length)) : new TextEncoder().encode(secret);
   if (!key) {
     throw new WebhookVerificationError("The part after whsec_ of the secret is not base64.");
   }
+  if (!key.length) throw new WebhookVerificationError("The secret is empty.");
   return key;
 }
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from core.platform.settings.base import Port, Requests, Settings, Url, split_commas
+from core.platform.settings.base import Days, Port, Requests, Settings, Url, split_commas
 from core.platform.urls import url_host_port
 
 QUEUE_LIMIT_SECONDS: Final = 86_400
@@ -71,6 +71,49 @@ class ServerSettings(Settings):
         default=(),
         description="comma-separated origins of pages that may call the API from a browser; default: none",
     )
+
+
+def split_pairs(value: object) -> object:
+    """Split comma-separated NAME=VALUE into pairs; other values pass unchanged."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    named = {name.strip(): other.strip() for name, _, other in pairs}
+    if len(named) != len(pairs) or not all(named) or not all(named.values()):
+        raise ValueError("must be NAME=MODEL,NAME=MODEL with different names")
+    return tuple(named.items())
+
+
+class OpenAISettings(Settings):
+    """What clients of OpenAI find on /v1."""
+
+    openai_model_aliases: Annotated[
+        tuple[tuple[str, str], ...], NoDecode, BeforeValidator(split_pairs)
+    ] = Field(
+        default=(),
+        description="other names of video models on /v1, as NAME=MODEL,NAME=MODEL; answers have the MODEL; "
+        "default: none",
+        examples=["sora-2=bytedance/seedance-1-pro"],
+    )
+
+
+class FileRetentionSettings(Settings):
+    """How many days files are kept. The same for API and worker: /v1 shows it as `expires_at`."""
+
+    retention_days_executions: Days = Field(
+        default=None,
+        description="days from its end after which an execution is deleted as by DELETE; default: kept",
+    )
+    retention_days_files: Days = Field(
+        default=None,
+        description="days from the end of its execution after which a file is deleted; default: kept",
+    )
+
+    @property
+    def files_kept_days(self) -> int | None:
+        """Days from the end of an execution after which its files are deleted. None: never."""
+        days = (self.retention_days_executions, self.retention_days_files)
+        return min((each for each in days if each is not None), default=None)
 
 
 class LimitSettings(Settings):

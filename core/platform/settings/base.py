@@ -18,6 +18,7 @@ Horizon = Annotated[int, Field(ge=6)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
 InFlight = Annotated[int, Field(ge=1, le=100_000)]
 PerSecond = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+Days = Annotated[int, Field(ge=1, le=36_500)] | None
 Requests = Annotated[int, Field(ge=0, le=1_000_000)]
 
 

@@ -3,7 +3,13 @@
 A variable's name is the field's name in capitals.
 """
 
-from core.platform.settings.api import ApiSettings, LimitSettings, ServerSettings
+from core.platform.settings.api import (
+    ApiSettings,
+    FileRetentionSettings,
+    LimitSettings,
+    OpenAISettings,
+    ServerSettings,
+)
 from core.platform.settings.assets import AssetSettings
 from core.platform.settings.base import LogSettings
 from core.platform.settings.console import ConsoleSettings
@@ -31,7 +37,9 @@ class ApiProcess(
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
+    FileRetentionSettings,
     AssetSettings,
+    OpenAISettings,
     ConsoleSettings,
     ServerSettings,
     ApiSettings,

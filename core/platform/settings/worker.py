@@ -1,11 +1,9 @@
 """Settings of the worker process."""
 
-from typing import Annotated
-
 from pydantic import Field
 
-from core.platform.settings.api import PublicAddressSettings
-from core.platform.settings.base import Port, Settings, Slots
+from core.platform.settings.api import FileRetentionSettings, PublicAddressSettings
+from core.platform.settings.base import Days, Port, Slots
 
 
 class WorkerSettings(PublicAddressSettings):
@@ -37,16 +35,9 @@ class WorkerSettings(PublicAddressSettings):
     )
 
 
-Days = Annotated[int, Field(ge=1, le=36_500)] | None
+class RetentionSettings(FileRetentionSettings):
+    """How many days other data is kept. Ledger, charges and ids are always kept."""
 
-
-class RetentionSettings(Settings):
-    """How many days each kind of data is kept. Ledger, charges and ids are always kept."""
-
-    retention_days_executions: Days = Field(
-        default=None,
-        description="days from its end after which an execution is deleted as by DELETE; default: kept",
-    )
     retention_days_sends: Days = Field(
         default=None, description="days after which create requests are erased; default: kept"
     )
@@ -59,10 +50,6 @@ class RetentionSettings(Settings):
     )
     retention_days_webhook_attempts: Days = Field(
         default=None, description="days after which webhook attempts are deleted; default: kept"
-    )
-    retention_days_files: Days = Field(
-        default=None,
-        description="days from the end of its execution after which a file is deleted; default: kept",
     )
     retention_days_uploads: Days = Field(
         default=None,

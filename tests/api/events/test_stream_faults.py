@@ -5,8 +5,8 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from starlette.types import Message
@@ -20,14 +20,16 @@ from api.executions.outlook import Outlooks
 from api.http.server import DRAIN_SECONDS
 from core.domain.ids import UserId
 from core.domain.states import ExecutionStatus
+from core.store.database import Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.retries import QUEUE_AGAIN
 from core.store.jobs.sends import mark_waiting
 from core.webhooks.asset_links import AssetLinks
+from tests.api import ended
 from tests.api.events.conftest import NO_TEMPORAL, SETTINGS, Watched, path_of
 from tests.api.events.sse import opened
 from tests.api.processes import Served, served
-from tests.api.test_proxy import TIMEOUT_SECONDS, proxied
+from tests.api.test_proxy import TIMEOUT_SECONDS, Proxy, proxied
 from tests.support.changes import buy, finish, send
 from tests.support.rows import SEALER, Accepted
 
@@ -36,6 +38,10 @@ END_LISTENERS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = 'takeone-listen' AND datname = current_database()
 """
+COUNT_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND datname = current_database() AND pid <> pg_backend_pid()
+"""
 OUTLOOKS = Outlooks(limits=ConcurrencyLimits())
 
 
@@ -43,6 +49,7 @@ def offers(watched: Watched) -> Offers:
     return Offers(database=watched.database, sealer=SEALER)
 
 
+LINKS = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
 MANY = StreamLimits(per_key=100, per_user=100, per_process=100)
 
 
@@ -136,14 +143,20 @@ async def send_again(watched: Watched, one: Accepted) -> None:
         )
 
 
+@pytest.fixture(scope="module")
+async def proxy(process: Served, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Proxy]:
+    """Yield a proxy with the configuration of production."""
+    async with proxied(process, tmp_path_factory.mktemp("proxy")) as proxy:
+        yield proxy
+
+
 async def test_stream_lives_longer_than_the_proxys_time_limits(
-    watched: Watched, process: Served, tmp_path: Path
+    watched: Watched, proxy: Proxy
 ) -> None:
     """Through the configuration of production: not buffered, and not cut off."""
     one = await watched.execution()
     async with (
         asyncio.timeout(SECONDS),
-        proxied(process, tmp_path) as proxy,
         opened(proxy.http, path_of(one)) as client,
     ):
         opened_at = time.monotonic()
@@ -155,6 +168,19 @@ async def test_stream_lives_longer_than_the_proxys_time_limits(
         await finish(watched.database, one.ref, ExecutionStatus.FAILED)
         assert (await client.until("end")).data["status"] == "failed"
         assert await client.rest() == []
+
+
+async def test_listener_behind_the_proxy_gets_webhooks_at_once(
+    watched: Watched, proxy: Proxy
+) -> None:
+    one = await ended.end(watched.database, watched.user_id, ended.STORED)
+    made = (await proxy.http.post("/api/endpoints", json={"kind": "stream"})).json()
+    path = f"/api/endpoints/{made['id']}/stream"
+    async with asyncio.timeout(SECONDS), opened(proxy.http, path, latest="1") as client:
+        webhook = await client.next()
+    assert webhook is not None
+    assert webhook.data["number"] == 0
+    assert one.execution_id in webhook.data["body"]
 
 
 class SlowClient:
@@ -182,11 +208,10 @@ class SlowClient:
 
 async def test_client_too_slow_for_events_gets_a_snapshot(watched: Watched) -> None:
     one = await watched.execution()
-    links = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
     client = SlowClient()
     async with (
         asyncio.timeout(SECONDS),
-        Hub(watched.database, links, MANY, OUTLOOKS, offers(watched)).running() as hub,
+        Hub(watched.database, LINKS, MANY, OUTLOOKS, offers(watched)).running() as hub,
     ):
         stream = Stream(
             user_id=one.user_id, credential="key", execution_id=one.execution_id, last=3
@@ -217,14 +242,85 @@ async def test_client_too_slow_for_events_gets_a_snapshot(watched: Watched) -> N
     assert shown == sorted(set(shown))
 
 
+@pytest.mark.parametrize("left", [True, False], ids=["client leaves", "process stops"])
+async def test_stream_ends_although_a_snapshot_is_read(watched: Watched, *, left: bool) -> None:
+    one = await watched.execution()
+    client = SlowClient()
+    client.reads.set()
+    async with (
+        asyncio.timeout(SECONDS),
+        Hub(watched.database, LINKS, MANY, OUTLOOKS, offers(watched)).running() as hub,
+    ):
+        stream = Stream(
+            user_id=one.user_id, credential="key", execution_id=one.execution_id, stale=True
+        )
+        async with watched.superuser() as owner, owner.transaction():
+            await owner.execute("LOCK TABLE executions")
+            serving = asyncio.create_task(
+                hub.open(stream)({"type": "http"}, client.receive, client.send)
+            )
+            while not await owner.fetchval(COUNT_WAITING):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.01)
+            if left:
+                client.left.set()
+            else:
+                hub.close()
+            while not stream.ended:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.01)
+        await serving
+        hub.counts.check(one.user_id, "key")
+    assert left or client.taken[-1].startswith(b"retry: "), "clients reconnect at different times"
+
+
+class LateListener(Database):
+    """Connects for LISTEN only after `may_listen` is set."""
+
+    may_listen: asyncio.Event
+
+    @asynccontextmanager
+    async def listening_connection(self) -> "AsyncGenerator[asyncpg.Connection[asyncpg.Record]]":
+        await self.may_listen.wait()
+        async with super().listening_connection() as connection:
+            yield connection
+
+
+async def test_account_stream_opens_once_changes_are_notified(watched: Watched) -> None:
+    client = SlowClient()
+    client.reads.set()
+    async with (
+        asyncio.timeout(SECONDS),
+        LateListener.open(watched.fresh.application_dsn, max_connections=2) as database,
+        Hub(database, LINKS, MANY, OUTLOOKS, offers(watched)).running() as hub,
+    ):
+        database.may_listen = asyncio.Event()
+        stream = Stream(user_id=watched.user_id, credential="key")
+
+        async def open_and_change() -> None:
+            response = await hub.open_account(stream)
+            serving = asyncio.create_task(response({"type": "http"}, client.receive, client.send))
+            await client.until(b"retry: ")
+            one = await watched.execution()
+            opened.set()
+            await client.until(one.execution_id.encode(), serving)
+            client.left.set()
+            await serving
+
+        opened = asyncio.Event()
+        changing = asyncio.create_task(open_and_change())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await opened.wait()
+        database.may_listen.set()
+        await changing
+
+
 async def test_client_that_leaves_frees_its_place(watched: Watched) -> None:
-    links = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
     client = SlowClient()
     client.reads.set()
     limits = StreamLimits(per_key=1, per_user=9, per_process=9)
     async with (
         asyncio.timeout(SECONDS),
-        Hub(watched.database, links, limits, OUTLOOKS, offers(watched)).running() as hub,
+        Hub(watched.database, LINKS, limits, OUTLOOKS, offers(watched)).running() as hub,
     ):
         stream = Stream(user_id=watched.user_id, credential="key")
         serving = asyncio.create_task(
