@@ -19,7 +19,7 @@ from tests.support.receiver import Receiver, reply
 from tests.support.rollout import Rollout, retry_at_once
 from tests.support.stack_ports import receiver_port
 
-pytestmark = pytest.mark.guarantee("G6")
+pytestmark = [pytest.mark.long, pytest.mark.guarantee("G6")]
 
 BUILD = "traced"
 STEPS = {

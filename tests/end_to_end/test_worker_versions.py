@@ -107,6 +107,8 @@ async def run_replay(world: World, **changes: str) -> tuple[int, list[str]]:
     return process.returncode or 0, output.decode().splitlines()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_replay_lists_histories_that_code_cannot_continue(world: World) -> None:
     await world.settings(video_seconds=8.0)
     execution_id = await world.generate()

@@ -20,7 +20,7 @@ from deploy.local.servers.programs import program
 from deploy.local.stack import Stack
 
 DEPLOYMENT = "takeone"
-TRIES_SECONDS = 60.0
+TRIES_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

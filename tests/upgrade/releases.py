@@ -125,7 +125,7 @@ async def two_releases(previous: Path) -> AsyncGenerator[tuple[Releases, World]]
     """
     ports = free_stack_ports()
     (proxy_port,) = free_ports(1)
-    api_ports = dict(zip((OLD, NEW), free_ports(2), strict=True))
+    api_ports = dict[str, int](zip((OLD, NEW), free_ports(2), strict=True))
     with data_folder("takeone-upgrade-") as folder:
         config = Config(
             folder=folder, ports=replace(ports, api=proxy_port), live=None, receivers=free_receivers()

@@ -20,6 +20,7 @@ def kept() -> Iterator[Kept]:
     tracing.stop()
 
 
+@pytest.mark.long
 async def test_replayed_workflow_exports_each_span_once(
     skipping_temporal: Client, kept: Kept
 ) -> None:

@@ -134,7 +134,8 @@ async def _installation(
         yield Installation(client=client, deployment=deployment, queue=queue, stack=stack)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_deliveries_follow_the_version_that_executions_stay_with(
     installation: Installation,
 ) -> None:
