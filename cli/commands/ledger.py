@@ -13,13 +13,9 @@ from cli.session import ExitCode, snapshot, transaction
 from core.domain.money import usd_text
 from core.store.accounts.audit import record
 from core.store.database import Connection
+from core.store.money.reports.bill_file import UnreadableBillError, read_bill
 from core.store.money.reports.ledger_check import Finding, Totals, count_totals, list_findings
-from core.store.money.reports.provider_bill import (
-    Comparison,
-    UnreadableBillError,
-    compare_bill,
-    read_bill,
-)
+from core.store.money.reports.provider_bill import Comparison, compare_bill
 from core.store.operator import RefusedError, row_json
 from core.store.recovery.counter_repair import repair_counters
 

@@ -78,5 +78,9 @@ class AdminProcess(LogSettings, SecuritySettings, DatabaseSettings):
     """`python -m cli`, which logs only errors unless LOG_LEVEL is set."""
 
 
+class BackupCheckProcess(LogSettings, StorageSettings, DatabaseSettings):
+    """`python -m cli backup-check`."""
+
+
 class CodecProcess(LogSettings, SecuritySettings, CodecSettings):
     """`python -m api.codec`."""

@@ -46,7 +46,7 @@ def add(app: App, url: str, description: str, default: bool) -> None:
 
 
 def _print(app: App, endpoint: "Endpoint") -> None:
-    app.show(endpoint, lambda: click.echo(f"{endpoint.id} {endpoint.state}"))
+    app.show(endpoint, lambda: output.say(f"{endpoint.id} {endpoint.state}"))
 
 
 @endpoints.command()
@@ -55,7 +55,7 @@ def _print(app: App, endpoint: "Endpoint") -> None:
 def test(app: App, endpoint_id: str) -> None:
     """Send a webhook of the type `endpoint.test`."""
     webhook = app.client.endpoints.test(endpoint_id)
-    app.show(webhook, lambda: click.echo(webhook.id))
+    app.show(webhook, lambda: output.say(webhook.id))
 
 
 @endpoints.command()
@@ -75,7 +75,7 @@ def rotate(app: App, endpoint_id: str, overlap_hours: int | None) -> None:
 
 
 def _show_secret(rotated: "RotatedSecret") -> None:
-    click.echo(rotated.secret)
+    output.say(rotated.secret)
     if rotated.previous_until:
         output.note(f"The previous secret also signs until {output.when(rotated.previous_until)}")
 

@@ -8,7 +8,7 @@ import click
 from takeone.cli._core import output, values
 from takeone.cli._core.app import App, Command, pass_app
 from takeone.cli._core.exits import Exit, StopError
-from takeone.cli.ordering import order_options, place, split
+from takeone.cli._core.ordering import order_options, place, split
 
 if TYPE_CHECKING:
     from takeone import Takeone

@@ -7,7 +7,7 @@ import click
 
 from takeone.cli._core import output
 from takeone.cli._core.app import App, Group, pass_app
-from takeone.cli.listening import listen
+from takeone.cli.webhooks.listening import listen
 
 if TYPE_CHECKING:
     from takeone.models import LoggedWebhook, WebhookDetail
@@ -111,4 +111,4 @@ def _facts(webhook: "LoggedWebhook") -> None:
 def resend(app: App, event_id: str) -> None:
     """Send a webhook again, with the same id and body."""
     webhook = app.client.webhooks.resend(event_id)
-    app.show(webhook, lambda: click.echo(f"{webhook.id} {webhook.state}"))
+    app.show(webhook, lambda: output.say(f"{webhook.id} {webhook.state}"))

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from takeone.cli._core import output, profiles, values
+from takeone.cli._core import output, values
 from takeone.cli._core.app import App
-from takeone.cli._core.exits import Exit, StopError
+from takeone.cli._core.exits import Exit, StopError, repeat_text
 from takeone.cli._core.progress import board, interruptible
-from takeone.cli.files import open_result, save_result
+from takeone.cli._core.saving import open_result, save_result
 
 if TYPE_CHECKING:
     from takeone import Accepted, Execution
@@ -92,7 +92,7 @@ def split(options: dict[str, Any]) -> tuple[Ordering, dict[str, Any]]:
     """Return the common options of an order, and the other ones."""
     limit: str | None = options.pop("max_cost")
     common = Ordering(
-        max_cost=None if limit is None else profiles.amount(limit, "--max-cost"),
+        max_cost=None if limit is None else values.amount(limit, "--max-cost"),
         metadata=values.pairs(options.pop("metadata"), "--metadata"),
         **{
             name: options.pop(name)
@@ -126,11 +126,10 @@ def place(
     except KeyboardInterrupt:
         raise StopError(
             Exit.INTERRUPTED,
-            "Interrupted while ordering: the order may have been accepted. Repeat the command "
-            f"with --idempotency-key {key}: it is then accepted once.",
+            f"Interrupted while ordering. {repeat_text(key)}",
         ) from None
     if not ordering.waits:
-        app.show(accepted, lambda: click.echo(accepted.id))
+        app.show(accepted, lambda: output.say(accepted.id))
         output.note(f"Accepted. Its progress: takeone watch {accepted.id}")
         return
     follow(app, accepted, ordering)
@@ -169,7 +168,7 @@ def _show_end(execution: "Execution", saved: list[Path]) -> None:
     for path in saved:
         click.echo(path)
     if not saved and execution.result and execution.result.url:
-        click.echo(output.text(execution.result.url))
+        output.say(execution.result.url)
 
 
 def reason(execution: "ExecutionData") -> str:
@@ -198,7 +197,14 @@ def show_quote(price: "Quote", *, err: bool = False) -> None:
     )
 
 
-def consent(app: App, worst: Decimal, *, yes: bool, max_cost: Decimal | None = None) -> None:
+def consent(
+    app: App,
+    worst: Decimal,
+    *,
+    yes: bool,
+    max_cost: Decimal | None = None,
+    verb: Literal["Order", "Retry"] = "Order",
+) -> None:
     """Ask before money is spent, or stop with what is needed.
 
     --max-cost is consent: the service refuses what may cost more.
@@ -212,5 +218,5 @@ def consent(app: App, worst: Decimal, *, yes: bool, max_cost: Decimal | None = N
         )
     if worst <= app.profile.confirm_above:
         return
-    if not click.confirm(f"Order for at most {output.usd(worst)}?", err=True):
+    if not click.confirm(f"{verb} for at most {output.usd(worst)}?", err=True):
         raise StopError(Exit.MONEY, "Nothing was ordered.")

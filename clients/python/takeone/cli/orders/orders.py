@@ -7,7 +7,7 @@ import click
 
 from takeone.cli._core import values
 from takeone.cli._core.app import App, Command, pass_app
-from takeone.cli.ordering import order_options, place, show_quote, split
+from takeone.cli._core.ordering import order_options, place, show_quote, split
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -72,7 +72,7 @@ def create(app: App, name: str, file: str) -> None:
     """Check, price and store the plan of a JSON file; `-` is standard input."""
     document = values.json_object(values.content(file), file)
     template = app.client.templates.create(name, document.get("plan", document))
-    app.show(template, lambda: click.echo(template.id))
+    app.show(template, lambda: output.say(template.id))
 
 
 @templates.command()

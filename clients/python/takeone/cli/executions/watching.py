@@ -7,8 +7,8 @@ import click
 from takeone.cli._core import output
 from takeone.cli._core.app import App, Command, pass_app
 from takeone.cli._core.exits import Exit, StopError
+from takeone.cli._core.ordering import reason
 from takeone.cli._core.progress import Board, JsonLines, board, interruptible
-from takeone.cli.ordering import reason
 
 if TYPE_CHECKING:
     from takeone import AsyncExecution

@@ -1,11 +1,12 @@
 """Profiles: log in, log out, list, use, show and change."""
 
+import ipaddress
 import sys
 from typing import Final
 
 import click
 
-from takeone.cli._core import output, profiles
+from takeone.cli._core import output, profiles, values
 from takeone.cli._core.app import App, Command, Group, pass_app
 from takeone.cli._core.exits import Exit, StopError
 
@@ -39,12 +40,31 @@ def login(app: App, base_url: str | None) -> None:
     key = key.strip()
     if not key or not key.isascii() or not key.isprintable():
         raise StopError(Exit.USAGE, "The API key must be one line of printable ASCII characters.")
+    if _is_exposed(url):
+        output.note("Warning: this address has no TLS, so others may read the API key on its way.")
     _check(url, key)
     content.profiles[name] = {**known, "base_url": url.rstrip("/"), "api_key": key}
     content.current = name
     profiles.write(content)
     shown = {"profile": name, "baseUrl": url, "file": str(profiles.path())}
     app.show(shown, lambda: output.note(f"Stored as profile {name!r} in {profiles.path()}"))
+
+
+def _is_exposed(url: str) -> bool:
+    """Return whether a key would travel unencrypted, beyond this machine and its network."""
+    from httpx import URL, InvalidURL
+
+    if not url.startswith("http://"):
+        return False
+    try:
+        host = URL(url).host
+    except InvalidURL:
+        return False  # the check of the key refuses it
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." in host
+    return not (address.is_loopback or address.is_private)
 
 
 def _check(url: str, key: str) -> None:
@@ -86,7 +106,7 @@ def config() -> None:
 def list_(app: App) -> None:
     """List profiles, without their keys."""
     content = profiles.read()
-    rows = [_public(name, values, content.current) for name, values in content.profiles.items()]
+    rows = [_public(name, stored, content.current) for name, stored in content.profiles.items()]
     app.show_list(
         rows,
         ("profile", "current", "address", "confirm above"),
@@ -94,12 +114,12 @@ def list_(app: App) -> None:
     )
 
 
-def _public(name: str, values: dict[str, str], current: str) -> dict[str, object]:
+def _public(name: str, stored: dict[str, str], current: str) -> dict[str, object]:
     return {
         "profile": name,
         "current": name == current,
-        "baseUrl": values.get("base_url"),
-        "confirmAbove": values.get("confirm_above", str(profiles.CONFIRM_ABOVE)),
+        "baseUrl": stored.get("base_url"),
+        "confirmAbove": stored.get("confirm_above", str(profiles.CONFIRM_ABOVE)),
     }
 
 
@@ -144,7 +164,7 @@ def set_(app: App, name: str, value: str) -> None:
     content = profiles.read()
     profile = profiles.check_name(app.profile_name or content.current)
     if name == "confirm_above":
-        value = output.text(profiles.amount(value, name))
+        value = output.text(values.amount(value, name))
     elif not value.startswith(("http://", "https://")):
         raise StopError(Exit.USAGE, "base_url must start with http:// or https://.")
     content.profiles.setdefault(profile, {})[name] = value

@@ -59,7 +59,7 @@ def listen(app: App, url: str, events: str | None, latest: int, print_secret: bo
     )
     try:
         if print_secret:
-            click.echo(endpoint.secret)
+            output.say(endpoint.secret)
             sys.stdout.flush()
         else:
             output.note(f"Signing secret: {endpoint.secret}")
@@ -70,18 +70,31 @@ def listen(app: App, url: str, events: str | None, latest: int, print_secret: bo
     except KeyboardInterrupt:
         raise StopError(Exit.INTERRUPTED, reported=True) from None
     finally:
-        app.client.endpoints.delete(endpoint.id)
+        _delete(app, endpoint.id)
+
+
+def _delete(app: App, endpoint_id: str) -> None:
+    """Delete the endpoint. The service deletes it by itself when no listener comes back."""
+    from takeone.errors import CallError
+
+    try:
+        app.client.endpoints.delete(endpoint_id)
+    except CallError as error:
+        output.note(f"The endpoint {endpoint_id} stays for a while: {error}")
 
 
 def check_receiver(url: str) -> None:
     """Raise StopError unless the URL is of a loopback or private address."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError:
+        raise StopError(Exit.USAGE, f"{url} is no http or https URL.") from None
     if parts.scheme not in ("http", "https") or not host:
         raise StopError(Exit.USAGE, f"{url} is no http or https URL.")
     try:
-        entries = socket.getaddrinfo(host, parts.port or 80, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
         raise StopError(Exit.USAGE, f"The host {host} is not known.") from None
     addresses = {ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries}
     if not all(address.is_loopback or address.is_private for address in addresses):
@@ -134,7 +147,7 @@ def _forward(app: App, endpoint_id: str, offer: "Offer", to: Forwarding) -> None
             }
         )
     else:
-        click.echo(f"{offer.type} {offer.id} {shown}")
+        output.say(f"{offer.type} {offer.id} {shown}")
     sys.stdout.flush()
     if not offer.number:
         return
