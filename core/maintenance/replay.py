@@ -54,17 +54,17 @@ async def replay_stored(
 async def _histories(
     client: Client, limit: int, listed: deque[WorkflowExecution]
 ) -> AsyncIterator[WorkflowHistory]:
-    async for found in client.list_workflows(
+    async for execution in client.list_workflows(
         REPLAYED, limit=limit, page_size=min(limit, LIST_PAGE)
     ):
-        handle = client.get_workflow_handle(found.id, run_id=found.run_id)
+        handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
         try:
             history = await handle.fetch_history()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:  # its retention has ended since
                 continue
             raise
-        listed.append(found)
+        listed.append(execution)
         yield history
 
 

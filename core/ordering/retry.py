@@ -36,7 +36,6 @@ from core.ordering.planning.quote import quote_again
 from core.ordering.planning.retried import files_of_plan
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import signal_retry, try_start_execution
-from core.platform.observability import tracing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import START_RPC_TIMEOUT
@@ -162,8 +161,6 @@ async def _queue(
     if execution is None:
         raise ExecutionNotFoundError
     _check_ended(execution)
-    tracing.note(execution_id=execution.execution_id, generation=execution.generation + 1)
-    tracing.link(execution.traceparent)
     purchases = await lock_purchases(conn, order.execution_id)
     steps = decide_retry(execution.plan, purchases, execution.error, served=served)
     if not order.accepts_double_cost:

@@ -115,11 +115,11 @@ async def apply_concurrently(connection: Owner, name: str, sql: str) -> None:
     An index that an interrupted run left invalid is dropped first. Raises ValueError for another
     statement.
     """
-    found = INDEX.search(sql)
-    if found is None:
+    index = INDEX.search(sql)
+    if index is None:
         raise ValueError(f"{name}: must have one CREATE or DROP INDEX CONCURRENTLY IF (NOT) EXISTS")
-    if await connection.fetchval(INDEX_IS_INVALID, found[1]):
-        await connection.execute(f"DROP INDEX CONCURRENTLY {found[1]}")
+    if await connection.fetchval(INDEX_IS_INVALID, index[1]):
+        await connection.execute(f"DROP INDEX CONCURRENTLY {index[1]}")
     await connection.execute(sql)
     await connection.execute(INSERT_APPLIED, name)
 

@@ -1,4 +1,4 @@
-"""A release beside the one before it: forward and back with executions in flight."""
+"""A release alongside the one before it: forward and back with executions in flight."""
 
 import asyncio
 from collections.abc import AsyncGenerator

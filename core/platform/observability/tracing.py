@@ -138,22 +138,22 @@ def is_on() -> bool:
 
 def current() -> TraceContext | None:
     """Return the place of the span that surrounds the caller."""
-    found = _current.get()
-    return found.context if isinstance(found, Span) else found
+    place = _current.get()
+    return place.context if isinstance(place, Span) else place
 
 
 def note(**attributes: Unpack[Attributes]) -> None:
     """Add attributes to the span that surrounds the caller, if there is one in this process."""
-    found = _current.get()
-    if isinstance(found, Span):
-        found.set(**attributes)
+    place = _current.get()
+    if isinstance(place, Span):
+        place.set(**attributes)
 
 
 def link(traceparent: str | None) -> None:
     """Link the span that surrounds the caller to one of another trace."""
-    found = _current.get()
-    if isinstance(found, Span):
-        found.link(traceparent)
+    place = _current.get()
+    if isinstance(place, Span):
+        place.link(traceparent)
 
 
 @contextmanager
@@ -212,8 +212,8 @@ def within(traceparent: str | None) -> Generator[None]:
 
 def traceparent() -> str | None:
     """Return the header of the surrounding span, for a row, a workflow or a receiver."""
-    found = current()
-    return None if found is None or not is_on() else found.traceparent
+    place = current()
+    return None if place is None or not is_on() else place.traceparent
 
 
 def parsed(header: str | None) -> TraceContext | None:

@@ -21,7 +21,7 @@ from core.platform.settings.providers import ProviderSettings
 from core.platform.settings.stores import DatabaseSettings, StorageSettings
 from core.platform.settings.temporal import TemporalSettings, WorkerVersionSettings
 from core.platform.settings.tracing import TracingSettings
-from core.platform.settings.worker import RetentionSettings, WorkerSettings
+from core.platform.settings.worker import AlarmSettings, RetentionSettings, WorkerSettings
 
 
 # `--help` lists the fields of the last base first.
@@ -60,6 +60,7 @@ class WorkerProcess(
     DatabaseSettings,
     LimitSettings,
     RetentionSettings,
+    AlarmSettings,
     MediaSettings,
     WorkerSettings,
 ):

@@ -21,7 +21,7 @@ it has no effect.
 def worker_deployment(settings: WorkerVersionSettings) -> WorkerDeploymentConfig | None:
     """Return the deployment config of every Worker in a process; None without versions.
 
-    A workflow stays with the version of its first task, unless its start said otherwise. This is
+    A workflow stays with the version of its first task, unless its start overrides this. This is
     not declared at the workflow: a worker without a version would then fail all its tasks.
     """
     name, build_id = settings.temporal_deployment_name, settings.temporal_worker_build_id

@@ -240,6 +240,18 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 
+async def _begin_generation(conn: Connection, execution: RetriedExecution) -> int:
+    """Queue the execution with the trace of this request, which is linked to the last one."""
+    tracing.note(execution_id=execution.execution_id, generation=execution.generation + 1)
+    tracing.link(execution.traceparent)
+    generation: int | None = await conn.fetchval(
+        QUEUE_AGAIN, execution.execution_id, execution.generation, tracing.traceparent()
+    )
+    if generation is None:
+        raise ValueError(f"{execution.execution_id} has not ended, or was not locked")
+    return generation
+
+
 NO_ALTERNATIVES: Final[Mapping[str, tuple[Alternative, ...]]] = {}
 
 
@@ -263,11 +275,7 @@ async def queue_again(
     ServiceBudgetExceededError: roll back.
     """
     execution_id = execution.execution_id
-    generation: int | None = await conn.fetchval(
-        QUEUE_AGAIN, execution_id, execution.generation, tracing.traceparent()
-    )
-    if generation is None:
-        raise ValueError(f"{execution_id} has not ended, or was not locked")
+    generation = await _begin_generation(conn, execution)
     holds: list[Hold] = []
     for item in steps:
         if item.action is RetryAction.LEFT:
