@@ -25,8 +25,8 @@ help:  ## show these commands
 demo: .venv/.ready  ## start everything, make one video, show its cost (PIPELINE=1: a film of six steps; LIVE=1: real providers)
 	@$(BIN)/python -m deploy.local demo $(if $(PIPELINE),--pipeline) $(if $(LIVE),--live)
 
-up: .venv/.ready  ## start everything and keep it running
-	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live)
+up: .venv/.ready  ## start everything and keep it running (OBSERVE=1: with Prometheus, if it is installed)
+	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live) $(if $(OBSERVE),--observe)
 
 user: .venv/.ready  ## create a user with an API key in the running stack: make user NAME=me
 	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"

@@ -8,7 +8,21 @@ from typing import Any, cast
 
 import typer
 
-from cli.commands import audit, jobs, keys, ledger, providers, secrets, service, submits, users
+from cli.commands import (
+    audit,
+    executions,
+    jobs,
+    keys,
+    ledger,
+    providers,
+    secrets,
+    service,
+    submits,
+    users,
+    webhooks,
+)
+from cli.commands.bills import import_bill
+from cli.doctor.command import backup_check, doctor
 from cli.output import Shown
 from cli.recover import recover
 from cli.session import Session, explain, load_settings
@@ -17,9 +31,11 @@ PROGRAM = "takeone-admin"
 
 app = typer.Typer(
     name=PROGRAM,
-    help="Operate Takeone: users, keys, limits, jobs that need a decision, pauses, and the ledger.\n\n"
+    help="Operate Takeone: users, keys, limits, pauses, cancels, jobs that need a decision, webhooks, "
+    "the ledger, backups, and the check before going live (doctor).\n\n"
     "Commands read and write the database directly. Every change is recorded in the audit log; "
-    "secrets are printed once. Each command prints a table, or JSON with --json.",
+    "secrets are printed once. Each command prints a table, or JSON with --json. Commands that change "
+    "many rows only count without --yes.",
     epilog="Settings: DATABASE_URL and ENCRYPTION_KEYS, from the environment or .env. "
     "Exit codes: 0 done; 1 not found, findings, unfinished work or an unavailable server; "
     "2 a usage error or a refused change; 3 the database must be recovered first.",
@@ -30,8 +46,10 @@ app = typer.Typer(
 for name, commands in (
     ("users", users),
     ("keys", keys),
+    ("executions", executions),
     ("jobs", jobs),
     ("submits", submits),
+    ("webhooks", webhooks),
     ("providers", providers),
     ("service", service),
     ("ledger", ledger),
@@ -39,7 +57,10 @@ for name, commands in (
     ("audit", audit),
 ):
     app.add_typer(commands.app, name=name)
+ledger.app.command("import-bill")(import_bill)
 app.command("recover")(recover)
+app.command("doctor")(doctor)
+app.command("backup-check")(backup_check)
 
 Command = Coroutine[Any, Any, Shown]
 

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final
 
 import typer
@@ -71,6 +72,17 @@ def exact_usd(text: str) -> NanoUsd:
 def limit_usd(text: str) -> Limit:
     """Read an amount in US dollars, or the word for no limit."""
     return Limit(None) if text == NONE else Limit(exact_usd(text))
+
+
+def utc_time(text: str) -> datetime:
+    """Read an ISO 8601 time with its time zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 time") from None
+    if time.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no time zone: add Z or +01:00")
+    return time
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -9,7 +9,7 @@ import typer
 from temporalio.service import RPCError
 
 from activities.registration import open_activities
-from cli.options import Actor
+from cli.options import Actor, utc_time
 from cli.output import Shown
 from cli.session import ExitCode, FailedError
 from core.maintenance.histories import ExecutionHistories
@@ -21,16 +21,6 @@ from core.platform.temporal.client import TemporalConnectError, connect
 from core.platform.temporal.payload_encryption import payload_converter
 
 
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not an ISO 8601 time") from None
-    if time.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} has no time zone: add Z or +01:00")
-    return time
-
-
 async def recover(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
@@ -39,7 +29,7 @@ async def recover(
         typer.Option(
             "--since",
             metavar="TIME",
-            parser=_time,
+            parser=utc_time,
             help="Read workflows that were open at this time or later (ISO 8601 with a time zone). "
             "Default: one minute before the last send in the database.",
         ),

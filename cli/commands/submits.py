@@ -14,6 +14,7 @@ from core.store.database import Connection
 from core.store.jobs.submit_pauses import (
     ALL,
     list_pauses,
+    model_scope,
     pause,
     provider_scope,
     resume,
@@ -23,6 +24,7 @@ from core.store.operator import RefusedError
 from core.store.recovery.restore_marker import DATABASE_BEHIND, get_position
 
 HAS_PROVIDER = "SELECT EXISTS (SELECT FROM steps WHERE provider = $1)"
+HAS_MODEL = "SELECT EXISTS (SELECT FROM steps WHERE model = $1)"
 
 app = typer.Typer(help="Pause and resume paid calls.", no_args_is_help=True)
 
@@ -30,6 +32,12 @@ Provider = Annotated[
     str | None,
     typer.Option(
         "--provider", metavar="NAME", parser=plain_text, help="Only calls to this provider."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", parser=plain_text, help="Only calls of this model, by its id."
     ),
 ]
 User = Annotated[
@@ -45,6 +53,7 @@ async def pause_submits(
     context: typer.Context,
     *,
     provider: Provider = None,
+    model: Model = None,
     user: User = None,
     reason: Annotated[
         str,
@@ -53,21 +62,20 @@ async def pause_submits(
         ),
     ],
     yes: Annotated[
-        bool, typer.Option("--yes", help="Also pause a provider that was never used.")
+        bool, typer.Option("--yes", help="Also pause a provider or a model that was never used.")
     ] = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Start no paid call from now on. Calls that were sent continue.
 
-    Without --provider and --user, the pause applies to all calls.
+    Without --provider, --model and --user, the pause applies to all calls.
     """
-    _refuse_both(provider, user)
+    _refuse_several(provider, model, user)
     async with transaction(context) as conn:
-        known = provider is None or await conn.fetchval(HAS_PROVIDER, provider)
-        if not known and not yes:
-            raise RefusedError(f"no step has ever used a provider {provider}: confirm with --yes")
-        scope = await _scope(conn, provider, user)
+        if not yes:
+            await _refuse_unused(conn, provider, model)
+        scope = await _scope(conn, provider, model, user)
         changed = await pause(conn, scope, reason)
         if changed:
             await record(conn, actor, "submits pause", scope, {"reason": reason})
@@ -80,14 +88,15 @@ async def resume_submits(
     context: typer.Context,
     *,
     provider: Provider = None,
+    model: Model = None,
     user: User = None,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """End the pause with the same scope."""
-    _refuse_both(provider, user)
+    _refuse_several(provider, model, user)
     async with transaction(context) as conn:
-        scope = await _scope(conn, provider, user)
+        scope = await _scope(conn, provider, model, user)
         reasons = {entry.scope: entry.reason for entry in await list_pauses(conn)}
         own = reasons.get(scope) not in (None, DATABASE_BEHIND)
         if scope == ALL and not own and (await get_position(conn)).behind:
@@ -110,14 +119,27 @@ async def show_pauses(context: typer.Context, *, as_json: AsJson = False) -> Sho
         return show(await _pauses_json(conn), as_json)
 
 
-def _refuse_both(provider: str | None, user: str | None) -> None:
-    if provider is not None and user is not None:
-        raise RefusedError("--provider and --user cannot be combined: pause one after the other")
+def _refuse_several(*scopes: str | None) -> None:
+    if sum(scope is not None for scope in scopes) > 1:
+        raise RefusedError(
+            "--provider, --model and --user cannot be combined: pause one after the other"
+        )
 
 
-async def _scope(conn: Connection, provider: str | None, user: str | None) -> str:
+async def _refuse_unused(conn: Connection, provider: str | None, model: str | None) -> None:
+    if provider is not None and not await conn.fetchval(HAS_PROVIDER, provider):
+        raise RefusedError(f"no step has ever used a provider {provider}: confirm with --yes")
+    if model is not None and not await conn.fetchval(HAS_MODEL, model):
+        raise RefusedError(f"no step has ever used a model {model}: confirm with --yes")
+
+
+async def _scope(
+    conn: Connection, provider: str | None, model: str | None, user: str | None
+) -> str:
     if provider is not None:
         return provider_scope(provider)
+    if model is not None:
+        return model_scope(model)
     if user is None:
         return ALL
     await lock_limits(conn, UserId(user))  # raises LookupError for an unknown user

@@ -39,7 +39,7 @@ export function QuotePanel({ quote, error, isCurrent, left }) {
       ${quote && html`
         <p class="price"><${Money} usd=${quote.expected} /> <span class="quiet">expected</span></p>
         <${Facts} items=${[
-          ["Between", html`<${Money} usd=${quote.low} /> and <${Money} usd=${quote.worst} />`],
+          ["Between", quote.low !== quote.worst && html`<${Money} usd=${quote.low} /> and <${Money} usd=${quote.worst} />`],
           ["Takes about", duration(quote.etaSeconds)],
         ]} />
         <table>

@@ -29,7 +29,7 @@ def main() -> int:
     if options.pipeline and (options.live or options.command != "demo"):
         _parser().error("--pipeline is an option of demo, and runs in the sandbox: without --live")
     try:
-        config = read_config(os.environ, live=options.live)
+        config = read_config(os.environ, live=options.live, observe=options.observe)
         if options.command == "admin":
             return administer(config, rest)
         is_up = options.command == "up"
@@ -161,6 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--live", action="store_true", help="use the real providers; this spends money"
+    )
+    parser.add_argument(
+        "--observe",
+        action="store_true",
+        help="also run Prometheus with the rules of deploy/prometheus/, if it is installed",
     )
     parser.add_argument(
         "--pipeline",

@@ -34,6 +34,7 @@ class Ports:
     worker_metrics: int = 9102
     worker_sdk_metrics: int = 9103
     temporal_metrics: int = 9104
+    prometheus: int = 9090
 
     @property
     def s3_all(self) -> tuple[int, ...]:
@@ -72,6 +73,7 @@ class Config:
     receivers: host:port of the webhook receivers on this machine; webhooks reach no other port.
     encrypt_payloads: encrypt the payloads that Temporal stores. A codec endpoint decrypts them for
     the Web UI.
+    observe: run Prometheus too, if it is installed.
     """
 
     folder: Path
@@ -80,6 +82,7 @@ class Config:
     sandbox_seconds: SandboxSeconds | None = None
     receivers: tuple[str, ...] = DEFAULT_RECEIVERS
     encrypt_payloads: bool = False
+    observe: bool = False
 
     @property
     def logs(self) -> Path:
@@ -106,7 +109,7 @@ class Config:
         return f"http://127.0.0.1:{self.ports.codec}"
 
 
-def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
+def read_config(environment: Mapping[str, str], *, live: bool, observe: bool = False) -> Config:
     """Return the configuration that the environment describes.
 
     Raise LocalError for an invalid port or a missing key.
@@ -119,6 +122,7 @@ def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
         live=_read_keys(environment) if live else None,
         receivers=_read_receivers(environment),
         sandbox_seconds=None if live else _read_sandbox_seconds(environment),
+        observe=observe,
         encrypt_payloads=_yes_or_no("TEMPORAL_ENCRYPT_PAYLOADS", environment),
     )
 

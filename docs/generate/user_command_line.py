@@ -25,7 +25,7 @@ members of the API, money as the exact text, and an object `error` after a failu
 is printed on standard error. `NO_COLOR` switches colours off.
 
 Every command has `--json`, `--profile NAME` and `--help`; `completion` and `dev` have `--help`
-alone."""
+alone. Why it is so: [decision 49](../decisions/0049-people-read-stderr-programs-stdout.md)."""
 
 ENVIRONMENT: Final = (
     ("TAKEONE_BASE_URL", "The address of the service, instead of the profile's."),

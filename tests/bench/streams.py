@@ -48,18 +48,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watching", type=int, default=5_000, help="streams that get the change")
     parser.add_argument("--changes", type=int, default=10, help="changes, one after the other")
     parser.add_argument("--executions", type=int, default=200, help="executions per round of costs")
+    parser.add_argument("--settle", type=float, default=3, help="seconds before memory is read")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds of costs")
 
 
 async def run(options: argparse.Namespace, say: Say) -> None:
     raise_open_file_limit(options.streams + SPARE_FILES)
     with data_folder("takeone-bench-") as folder:
-        async with _database(folder) as fresh, AsyncExitStack() as stack:
-            database = await stack.enter_async_context(
-                Database.open(fresh.application_dsn, max_connections=12)
-            )
-            await _costs(options, say, fresh, database)
-            await _streams(options, say, fresh, database, stack)
+        async with _database(folder) as fresh:
+            await measure(options, say, fresh)
+
+
+async def measure(options: argparse.Namespace, say: Say, fresh: FreshDatabase) -> None:
+    """Measure on a migrated database, with API processes of its own."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.open(fresh.application_dsn, max_connections=12)
+        )
+        await _costs(options, say, fresh, database)
+        await _streams(options, say, fresh, database, stack)
 
 
 @asynccontextmanager
@@ -180,7 +187,7 @@ async def _streams(
     started = time.perf_counter()
     readers = await _open(options, key, processes, changing, quiet)
     opening = time.perf_counter() - started
-    await asyncio.sleep(3)
+    await asyncio.sleep(options.settle)
     added = sum(map(_memory, processes)) - sum(before)
     watching = readers[: options.watching]
     times = [

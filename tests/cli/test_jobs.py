@@ -12,7 +12,7 @@ from core.store.database import Database
 from core.store.recovery.restore_marker import DATABASE_BEHIND, pause_behind
 from tests.support.admin import run_admin, run_process
 from tests.support.operator_jobs import entries, given_up, sent
-from tests.support.rows import IMAGE_PRICE
+from tests.support.rows import IMAGE_MODEL, IMAGE_PRICE
 from tests.support.servers import FreshDatabase
 
 pytestmark = pytest.mark.guarantee("G3")
@@ -179,11 +179,17 @@ async def test_submits_pause_and_resume(fresh_database: FreshDatabase, database:
         "asked for it",
     ]
 
-    typo = await run_admin(url, "submits", "pause", "--provider", "fall", "--reason", "typo")
-    assert (typo.code, "fall" in typo.err) == (2, True)
+    for option in ("--provider", "--model"):
+        typo = await run_admin(url, "submits", "pause", option, "fall", "--reason", "typo")
+        assert (typo.code, "fall" in typo.err) == (2, True)
+    await run_admin(url, "submits", "pause", "--model", IMAGE_MODEL, "--reason", "bad pictures")
+    resumed = (await run_admin(url, "submits", "resume", "--model", IMAGE_MODEL)).json
+    assert (resumed["scope"], resumed["changed"]) == (f"model/{IMAGE_MODEL}", True)
     nobody = await run_admin(url, "submits", "pause", "--user", "usr_none", "--reason", "typo")
     assert (nobody.code, nobody.err) == (1, "no user usr_none\n")
     assert [entry[1:3] for entry in await audited(database)] == [
+        ("submits resume", f"model/{IMAGE_MODEL}"),
+        ("submits pause", f"model/{IMAGE_MODEL}"),
         ("submits resume", "provider/fal"),
         ("submits pause", f"user/{one.user_id}"),
         ("submits pause", "provider/fal"),

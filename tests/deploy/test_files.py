@@ -310,19 +310,27 @@ def copied(stage: str) -> set[str]:
     }
 
 
-def test_dockerfile_passes_its_linter() -> None:
+@pytest.mark.parametrize("file", ["deploy/Dockerfile", "deploy/serverless/Dockerfile"])
+def test_dockerfile_passes_its_linter(file: str) -> None:
     done = subprocess.run(
-        [
-            str(PROGRAMS / "hadolint"),
-            "--failure-threshold",
-            "style",
-            str(ROOT / "deploy/Dockerfile"),
-        ],
+        [str(PROGRAMS / "hadolint"), "--failure-threshold", "style", str(ROOT / file)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_serverless_files_name_what_exists() -> None:
+    """Lambda's image runs the product's command on known settings; Vercel imports a module."""
+    text = (ROOT / "deploy/serverless/Dockerfile").read_text()
+    given = set(re.findall(r"^(?:ENV|   ) ([A-Z0-9_]+)=", text, re.MULTILINE))
+    assert given
+    assert {name for name in given if not name.startswith("AWS_LWA_")} <= known_settings().keys()
+    vercel = json.loads((ROOT / "deploy/serverless/vercel.json").read_text())
+    (module,) = vercel["functions"]
+    assert (ROOT / module).exists()
+    assert vercel["rewrites"][0]["destination"] == f"/{module.removesuffix('.py')}"
 
 
 def test_image_has_only_the_products_packages() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.synthome_plans import clip, plan
 from tests.end_to_end.command_line import PROGRAM, ROOT, CommandLine, interrupt
+from tests.end_to_end.faulty_proxy import Fault, FaultyProxy
 from tests.end_to_end.world import World
 from tests.media.operations import sources
 from tests.media.operations.sources import frames_of
@@ -223,6 +224,46 @@ async def test_retry_shows_what_is_kept_and_what_is_paid(
     assert (done["status"], len(await world.bill())) == ("completed", 3)
     again = await takeone.call("retry", execution["id"], "--yes")
     assert (again.code, len(await world.bill())) == (2, 3)
+
+
+async def test_lost_answer_of_a_retry_is_repeated_and_bought_once(
+    world: World, takeone: CommandLine
+) -> None:
+    """The command names the options that send the same retry again, although it has begun."""
+    lost = Fault(r"POST \S+/retry$", "lose", times=9)
+    await world.fault("fail_after", provider="replicate", params={"seconds": 0.2})
+    failed = await takeone.run("generate", *SMALL, "--yes", "--wait", "--json")
+    execution_id = failed.document["id"]
+    same = ("retry", execution_id, "--idempotency-key", "one-retry", "--max-cost", "0.1")
+    async with FaultyProxy(lost).serving() as proxy:
+        ended = await takeone.run(*same, env={"HTTP_PROXY": proxy})
+    assert (ended.code, lost.fired) == (5, 3)
+    assert "with --idempotency-key one-retry --max-cost 0.1: it is then accepted once" in ended.err
+    repeated = await takeone.call(*same)
+    assert (repeated.code, repeated.out) == (0, f"{execution_id}\n"), repeated.err
+    done = await world.ended(execution_id)
+    assert (done["status"], done["generation"], len(await world.bill())) == ("completed", 2, 3)
+
+
+async def test_retry_that_costs_nothing_needs_no_consent(
+    world: World, takeone: CommandLine
+) -> None:
+    picture = {"name": "draft", "kind": "image", "params": {"prompt": "a kite"}}
+    choice = {"name": "choose", "kind": "approval", "params": {"options": [{"step": "draft"}]}}
+    steps = {"version": 1, "steps": [picture, choice]}
+    (takeone.folder / "plan.json").write_text(json.dumps(steps))
+    accepted = await takeone.call("run", "plan.json", "--yes")
+    execution_id = accepted.out.strip()
+    await world.until_true(
+        lambda: waits(world, execution_id), "it does not wait for a decision", seconds=60
+    )
+    assert (await takeone.call("approve", execution_id, "choose", "--reject")).code == 0
+    assert (await world.ended(execution_id))["status"] == "failed"
+    retried = await takeone.call("retry", execution_id)
+    assert (retried.code, retried.out) == (0, f"{execution_id}\n"), retried.err
+    assert "Generation 2 is queued: 1 step kept, $0 at most to pay" in retried.err
+    assert len(await world.bill()) == 1
+    await world.cancel(execution_id)
 
 
 async def test_plan_runs_with_values_files_and_a_decision(

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from takeone.cli._core.exits import Exit, StopError
-from takeone.cli.listening import check_receiver
+from takeone.cli.webhooks.listening import check_receiver
 from tests.end_to_end.command_line import CommandLine
 from tests.end_to_end.test_listening import asked, shows
 from tests.end_to_end.world import World

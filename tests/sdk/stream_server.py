@@ -32,11 +32,13 @@ class StreamServer:
     """A server of one execution.
 
     streams: the scripts, one for each stream; after the last one, 204 is answered. documents: of
-    the reads, of which the last one stays. requests: paths, each with its Last-Event-ID.
+    the reads, of which the last one stays. refusals: statuses of the first reads, instead of
+    documents. requests: paths, each with its Last-Event-ID.
     """
 
     streams: list[Stream]
     documents: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    refusals: list[int] = field(default_factory=list[int])
     requests: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
     url: str = ""
 
@@ -59,6 +61,8 @@ class StreamServer:
             self.requests.append((path, headers.get("last-event-id")))
             if path.endswith("/events"):
                 await self._stream(self.streams.pop(0) if self.streams else None, reader, writer)
+            elif self.refusals:
+                self._plain(writer, self.refusals.pop(0), {"code": "a_code", "retryable": True})
             else:
                 more = len(self.documents) > 1
                 document = self.documents.pop(0) if more else self.documents[0]

@@ -23,6 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(streams, "LOST_SECONDS", 1.0)
     monkeypatch.setattr(watching, "FIRST_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "FAILED_STREAM_SECONDS", 0.05)
 
 
 def document(status: str = "running", progress: int = 5) -> dict[str, Any]:
@@ -172,6 +173,23 @@ async def test_wait_looks_where_streams_are_refused(client_of: ClientOf) -> None
     async with server.serving() as url:
         assert (await client_of(url).wait()).ended
     assert server.requests == [(EVENTS, None)] + [(READ, None)] * 3
+
+
+async def test_wait_returns_to_the_stream_of_a_restarted_service(client_of: ClientOf) -> None:
+    streams = [Stream(status=503), Stream(status=503), Stream([SNAPSHOT, END])]
+    server = StreamServer(streams, [document()], refusals=[503, 429])
+    async with server.serving() as url:
+        assert (await client_of(url).wait()).ended
+    paths = [path for path, _ in server.requests]
+    assert (paths[:3], paths[-1]) == ([EVENTS, EVENTS, READ], EVENTS)
+    assert paths.count(EVENTS) == 3
+
+
+async def test_read_that_fails_does_not_end_the_stream(client_of: ClientOf) -> None:
+    server = StreamServer([Stream([SNAPSHOT, PROGRESS, END])], [document()], refusals=[503] * 9)
+    async with server.serving() as url:
+        await client_of(url).wait(on_progress=print)
+    assert [path for path, _ in server.requests].count(EVENTS) == 1
 
 
 async def test_wait_looks_where_a_proxy_keeps_streams_back(client_of: ClientOf) -> None:

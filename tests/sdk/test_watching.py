@@ -48,12 +48,24 @@ def test_wait_follows_the_stream_first() -> None:
     assert Watch("exec_1", None, 0).streams(0)
 
 
-def test_two_empty_streams_turn_to_looks_for_a_minute() -> None:
+@pytest.mark.parametrize("error", [LOST, refusal(503), refusal(502), None], ids=str)
+def test_empty_streams_are_opened_again_after_growing_times(error: errors.CallError | None) -> None:
     watch = Watch("exec_1", None, 0)
-    watch.stream_ended(following(), LOST, 1, empty=True)
-    assert watch.streams(1)
-    watch.stream_ended(following(), LOST, 2, empty=True)
-    assert [watch.streams(at) for at in (2, 61, 62)] == [False, False, True]
+    looked: list[float] = []
+    for _ in range(9):
+        watch.stream_ended(following(), error, 0, empty=True)
+        looked.append(next(at for at in range(100) if watch.streams(at)))
+    assert looked == [0, 2, 4, 8, 16, 32, 60, 60, 60]
+    watch.streamed(0)
+    watch.stream_ended(following(), error, 0, empty=True)
+    assert watch.streams(0)
+
+
+def test_restarting_service_decides_when_its_stream_is_opened() -> None:
+    watch = Watch("exec_1", None, 0)
+    for _ in range(2):
+        watch.stream_ended(following(), refusal(503, retry_after=5), 0, empty=True)
+    assert [watch.streams(at) for at in (4, 5)] == [False, True]
 
 
 @pytest.mark.parametrize("status", [401, 404, 429])
@@ -98,6 +110,31 @@ def test_look_that_is_refused_ends_the_wait() -> None:
     watch.missed(refusal(429), 1)
     with pytest.raises(errors.NotFoundError):
         watch.missed(refusal(404, retryable=False), 1)
+
+
+def test_next_look_comes_when_the_service_wants_it() -> None:
+    watch = Watch("exec_1", None, 0)
+    watch.missed(refusal(429, retry_after=7), 0)
+    assert [watch.pause(0) for _ in range(2)] == [7, pytest.approx(0.65)]
+
+
+def test_refusal_of_a_proxy_without_a_document_is_waited_for() -> None:
+    for status in (429, 503):
+        bare = problem(Answer(status, httpx.Headers(), b"slow down"))
+        Watch("exec_1", None, 0).missed(bare, 1)
+    with pytest.raises(errors.ProblemError):
+        Watch("exec_1", None, 0).missed(problem(Answer(418, httpx.Headers(), b"")), 1)
+
+
+def test_look_takes_not_much_longer_than_the_wait() -> None:
+    watch = Watch("exec_1", 20, 0)
+    assert [watch.look_seconds(at) for at in (0, 12, 19)] == [20, 8, 5]
+    settings = make_settings("tko_key", "http://api.test", 60, 2).for_look(watch.look_seconds(12))
+    assert (settings.retries, settings.timeout.read) == (0, 8)
+    unbounded = make_settings("tko_key", "http://api.test", 60, 2).for_look(
+        Watch("exec_1", None, 0).look_seconds(0)
+    )
+    assert unbounded.timeout.as_dict() == {"connect": 10, "read": 60, "write": 60, "pool": 60}
 
 
 def test_last_minute_before_the_time_out_is_looked_through() -> None:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from takeone.models.executions import ExecutionData
 
 
+RETRYABLE: Final = frozenset((408, 429, 500, 502, 503, 504))
+"""Statuses after which the same request may succeed, unless a document of the service denies it."""
+
+
 class TakeoneError(Exception):
     """Any error of this package."""
 
@@ -103,7 +107,7 @@ class ProblemError(CallError):
         self.code = str(document.get("code") or "unknown")
         self.title = str(document.get("title") or f"HTTP status {status}")
         self.detail = str(document.get("detail") or "")
-        self.retryable = document.get("retryable") is True
+        self.retryable = document.get("retryable", status in RETRYABLE) is True
         self.spent = _money(document.get("spent"))
         self.errors: Sequence[FieldError] = FieldError.read_list(document.get("errors"))
         self.retry_after = retry_after

@@ -17,14 +17,21 @@ def load(settings: type[S]) -> S:
 
     On missing or wrong settings, write one line each to stderr and exit with code 2.
     """
+    loaded = read(settings)
+    if isinstance(loaded, settings):
+        return loaded
+    sys.stderr.write("".join(f"{line}\n" for line in loaded))
+    raise SystemExit(2)
+
+
+def read(settings: type[S]) -> S | list[str]:
+    """Read the settings of a process, or return one line for each missing or wrong setting."""
     try:
         return settings()
     except ValidationError as error:
-        lines = _explain(settings, error)
+        return _explain(settings, error)
     except (OSError, UnicodeDecodeError) as error:
-        lines = [f"{ENV_FILE}: cannot be read ({type(error).__name__})"]
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
-    raise SystemExit(2)
+        return [f"{ENV_FILE}: cannot be read ({type(error).__name__})"]
 
 
 def describe_settings(settings: type[Settings]) -> str:

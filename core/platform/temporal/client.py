@@ -149,7 +149,7 @@ async def ensure_search_attributes(client: Client) -> bool:
     """
     for _ in range(_ENSURE_TRIES):
         try:
-            missing = await _missing_search_attributes(client)
+            missing = await missing_search_attributes(client)
             if not missing:
                 return True
             await client.operator_service.add_search_attributes(
@@ -170,7 +170,11 @@ async def ensure_search_attributes(client: Client) -> bool:
     )
 
 
-async def _missing_search_attributes(client: Client) -> dict[str, IndexedValueType.ValueType]:
+async def missing_search_attributes(client: Client) -> dict[str, IndexedValueType.ValueType]:
+    """Return the search attributes of this product that the namespace lacks, by name.
+
+    Raises SearchAttributeTypeError, RPCError.
+    """
     listed = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
     )

@@ -26,12 +26,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from core.domain.media.content import MediaKind
 from core.platform.observability.logging import get_logger
-from core.store.files.s3_session import s3_session
+from core.store.files.s3_session import client_config, s3_session
 from core.store.files.uploads import (
     MAX_PARTS,
     PART_BYTES,
@@ -151,7 +150,7 @@ class ObjectStore:
                 aws_secret_access_key=secret_access_key,
                 aws_session_token=session_token,
                 region_name=region,
-                config=_client_config(own_endpoint=url is not None),
+                config=client_config(own_endpoint=url is not None),
             )
 
         async with AsyncExitStack() as stack:
@@ -320,6 +319,22 @@ class ObjectStore:
             await self.delete(key)
         return answer["ETag"]
 
+    async def delete_small(self, key: str) -> None:
+        """Delete a small object of the private bucket. Repeating is safe."""
+        with storage_errors(self._private_bucket):
+            await self._client.delete_object(Bucket=self._private_bucket, Key=key)
+
+    async def unsigned_address(self, key: str, *, private: bool = False) -> str:
+        """Return the URL of an object at the server, without a signature.
+
+        private: of a small object. Only what the bucket's policy makes public can be read there.
+        """
+        bucket = self._private_bucket if private else self._bucket
+        signed = await self._signer.generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=1
+        )
+        return signed.partition("?")[0]
+
     async def abort_stale_uploads(self, *, older_than_seconds: int) -> int:
         """Abort uploads whose process was killed; return their number.
 
@@ -382,17 +397,3 @@ class ObjectStore:
                 return []
             raise
         return configuration["Rules"]
-
-
-def _client_config(*, own_endpoint: bool) -> AioConfig:
-    return AioConfig(
-        signature_version="s3v4",
-        connect_timeout=5,
-        read_timeout=60,
-        retries={"total_max_attempts": 4, "mode": "standard"},
-        # Servers other than AWS rarely have a DNS name per bucket.
-        s3={"addressing_style": "path" if own_endpoint else "virtual"},
-        # The newer default adds CRC trailers, which some servers reject.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )

@@ -62,3 +62,18 @@ def _role(session: AioSession, region: str) -> AioCredentialResolver:
     machine = AioInstanceMetadataProvider(iam_role_fetcher=fetcher)
     sources: list[CredentialProvider] = [web_identity, AioContainerProvider(), machine]
     return AioCredentialResolver(sources)
+
+
+def client_config(*, own_endpoint: bool) -> AioConfig:
+    """Return the settings of a client. own_endpoint: the server is not AWS itself."""
+    return AioConfig(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"total_max_attempts": 4, "mode": "standard"},
+        # Servers other than AWS rarely have a DNS name per bucket.
+        s3={"addressing_style": "path" if own_endpoint else "virtual"},
+        # The newer default adds CRC trailers, which some servers reject.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )

@@ -52,7 +52,7 @@ WITH begun AS (
       AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
       AND NOT EXISTS (
           SELECT FROM submit_pauses
-          WHERE scope IN ('all', 'database', 'provider/' || j.provider, 'user/' || j.user_id)
+          WHERE scope IN ('all', 'database', 'provider/' || j.provider, 'model/' || j.model, 'user/' || j.user_id)
       )
     RETURNING j.job_id, j.send_number
 )

@@ -32,9 +32,14 @@ def user_scope(user_id: UserId) -> str:
     return f"user/{user_id}"
 
 
+def model_scope(model: str) -> str:
+    """Return the scope of one model, at every provider that has a model of this name."""
+    return f"model/{model}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A pause. scope: 'all', 'database', 'provider/NAME' or 'user/usr_…'."""
+    """A pause. scope: 'all', 'database', 'provider/NAME', 'model/NAME' or 'user/usr_…'."""
 
     scope: str
     reason: str

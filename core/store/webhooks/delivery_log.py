@@ -177,7 +177,7 @@ WITH page AS (
 ), resent AS (
     UPDATE webhooks AS w
     SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, attempt_due_at = now(), ended_at = NULL,
-        endpoint_id = e.endpoint_id
+        endpoint_id = e.endpoint_id, pending_since = now()
     FROM page, endpoints AS e
     WHERE w.event_id = page.event_id AND e.user_id = page.user_id AND md5(e.url) = md5(page.url)
       AND e.deleted_at IS NULL AND e.disabled_at IS NULL

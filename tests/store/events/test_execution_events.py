@@ -224,6 +224,30 @@ async def send_nothing(database: Database, one: Accepted) -> None:
         )
 
 
+PLANS_OF_EVENTS = """
+SELECT count(*) FROM pg_backend_memory_contexts
+WHERE name = 'CachedPlanSource' AND ident LIKE 'WITH job AS MATERIALIZED%'
+"""
+
+
+async def test_triggers_of_a_connection_share_one_plan(
+    fresh: FreshDatabase, database: Database
+) -> None:
+    one = await accepted(database)
+    connection = await asyncpg.connect(fresh.owner_dsn)
+    try:
+        for table, change, name in (
+            ("jobs", "send_number = send_number + 1", "job_id"),
+            ("charges", "held_nano_usd = held_nano_usd + 1", "job_id"),
+            ("executions", "estimated_nano_usd = estimated_nano_usd + 1", "execution_id"),
+        ):
+            changed = one.image.job_id if name == "job_id" else one.execution_id
+            await connection.execute(f"UPDATE {table} SET {change} WHERE {name} = $1", changed)
+        assert await connection.fetchval(PLANS_OF_EVENTS) == 1
+    finally:
+        await connection.close()
+
+
 async def test_deletion_of_an_execution_deletes_its_events(database: Database) -> None:
     one = await ended.end(
         database, await new_user(database), ended.STORED, status=ExecutionStatus.FAILED

@@ -24,8 +24,23 @@ from core.store.jobs.sends import (
     mark_waiting,
     withdraw_send,
 )
-from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, user_scope
-from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
+from core.store.jobs.submit_pauses import (
+    ALL,
+    model_scope,
+    pause,
+    provider_scope,
+    resume,
+    user_scope,
+)
+from tests.support.rows import (
+    IMAGE,
+    IMAGE_MODEL,
+    VIDEO_MODEL,
+    Accepted,
+    accept,
+    new_execution,
+    new_user,
+)
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 pytestmark = pytest.mark.guarantee("G1")
@@ -248,16 +263,20 @@ async def test_serials_of_sends_only_grow(database: Database) -> None:
     assert serials == sorted(set(serials))
 
 
-@pytest.mark.parametrize("scope", ["all", "provider", "user"])
+@pytest.mark.parametrize("scope", ["all", "provider", "model", "user"])
 async def test_intent_is_refused_while_its_submits_are_paused(
     database: Database, scope: str
 ) -> None:
     image, other = (await accepted(database)).image, (await accepted(database)).image
-    named = {"all": ALL, "provider": provider_scope("fal"), "user": user_scope(image.user_id)}[
-        scope
-    ]
+    named = {
+        "all": ALL,
+        "provider": provider_scope("fal"),
+        "model": model_scope(IMAGE_MODEL),
+        "user": user_scope(image.user_id),
+    }[scope]
     async with database.as_system() as conn:
         assert await pause(conn, provider_scope("another"), "why not")
+        assert await pause(conn, model_scope(VIDEO_MODEL), "why not")
         assert await pause(conn, named, "why not")
     try:
         async with database.as_user(image.user_id) as conn:
@@ -269,6 +288,7 @@ async def test_intent_is_refused_while_its_submits_are_paused(
         async with database.as_system() as conn:
             await resume(conn, named)
             await resume(conn, provider_scope("another"))
+            await resume(conn, model_scope(VIDEO_MODEL))
     async with database.as_user(image.user_id) as conn:
         assert await begin_send(conn, image, 1, {}, {}) is not None
 

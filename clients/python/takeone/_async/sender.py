@@ -14,7 +14,7 @@ from takeone._core.attempts import Attempts
 from takeone._core.calls import Answer, Call
 from takeone._core.files import PartFile
 from takeone._core.settings import Settings
-from takeone.errors import DownloadError
+from takeone.errors import DownloadError, UnusableAnswerError
 from takeone.models.base import Page
 
 T = TypeVar("T", bound=BaseModel | None)
@@ -32,16 +32,24 @@ class Sender:
         """Make copies and pickles of results without their connection to the service."""
         return type(None), ()
 
-    async def send(self, call: Call[T]) -> T:
-        """Send a call until it succeeds or is refused, and return its result."""
-        attempts = Attempts(call, self.settings)
+    async def send(self, call: Call[T], settings: Settings | None = None) -> T:
+        """Send a call until it succeeds or is refused, and return its result.
+
+        settings: by default those of the client.
+        """
+        attempts = Attempts(call, settings or self.settings)
         answer = await self._answer(call, attempts)
         return cast("T", attempts.read(answer, self))
 
     async def location(self, call: Call[None]) -> str:
         """Return the address that a call is redirected to."""
         answer = await self._answer(call, Attempts(call, self.settings))
-        return str(answer.headers["location"])
+        address = answer.headers.get("location")
+        if address is None:
+            raise UnusableAnswerError(
+                f"{call.method} {call.path} was answered with status {answer.status} and no address"
+            )
+        return str(address)
 
     async def pages(self, call: Call[Page[M]]) -> AsyncIterator[M]:
         """Yield the items of all pages."""

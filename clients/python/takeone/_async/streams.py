@@ -41,6 +41,7 @@ async def follow(
     patience = Patience(time.monotonic())
     latest: str | None = None
     while True:
+        requested = 0.0
         try:
             async with aclosing(parts(sender, following)) as stream:
                 begun = False
@@ -53,7 +54,7 @@ async def follow(
                         latest = event.type
                         yield event
         except CallError as error:
-            patience.missed(error, time.monotonic())
+            requested = patience.missed(error, time.monotonic())
         if following.over or (latest is not None and latest == until):
             return
-        await _io.sleep(following.pause())
+        await _io.sleep(max(following.pause(), requested))

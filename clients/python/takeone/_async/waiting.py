@@ -75,7 +75,7 @@ class Wait(Generic[E]):
                     self._watch.streamed(time.monotonic())
                     execution = self._latest(events)
                     if execution is None and every_change:
-                        execution = await self._look()
+                        execution = await self._glance()
                     if execution is not None:
                         yield execution
                     if not self._watch.streams(time.monotonic()):
@@ -93,8 +93,18 @@ class Wait(Generic[E]):
         else:
             yield execution
 
+    async def _glance(self) -> E | None:
+        """Return the execution; None if it cannot be read now. The stream continues meanwhile."""
+        try:
+            return await self._look()
+        except CallError:
+            return None
+
     async def _look(self) -> E:
-        return await self._sender.send(orders.get(self._model, self._execution_id))
+        """Return the execution. A failure is not repeated here: the wait looks again anyway."""
+        call = orders.get(self._model, self._execution_id)
+        seconds = self._watch.look_seconds(time.monotonic())
+        return await self._sender.send(call, self._sender.settings.for_look(seconds))
 
     def _latest(self, events: Sequence[ServerEvent]) -> E | None:
         """Return the last execution among events."""

@@ -49,16 +49,32 @@ def transport_error(failure: httpx.HTTPError, key: str | None = None) -> CallErr
             kind, text = RequestTimeoutError, "The service did not answer in time"
         case _:
             kind, text = ConnectionLostError, "The connection ended before the answer"
-    return kind(f"{text}: {failure or type(failure).__name__}", idempotency_key=key)
+    return kind(
+        f"{text}{_place(failure)}: {failure or type(failure).__name__}", idempotency_key=key
+    )
+
+
+def _place(failure: httpx.HTTPError) -> str:
+    """Return where a request was sent to, if it is known."""
+    try:
+        url = failure.request.url
+    except RuntimeError:
+        return ""
+    return f" at {url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def find_object(body: bytes | str) -> dict[str, Any] | None:
+    """Return the members of a JSON object; None if it is not one."""
+    try:
+        document = from_json(body)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
 
 
 def json_object(body: bytes | str) -> dict[str, Any]:
     """Return the members of a JSON object; none if it is not one."""
-    try:
-        document = from_json(body)
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    return find_object(body) or {}
 
 
 def _seconds(header: str | None) -> float | None:

@@ -7,19 +7,23 @@ from typing import Any, Final, cast
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from takeone._core.answers import headers, json_object, problem, transport_error
+from takeone._core.answers import find_object, headers, problem, transport_error
 from takeone._core.calls import REPLAYED_HEADER, Answer, Call, Repeat
-from takeone._core.settings import Settings
-from takeone.errors import CallError, ConnectError, ProblemError, UnusableAnswerError
+from takeone._core.settings import LONGEST_RETRY_AFTER_SECONDS, Settings
+from takeone.errors import (
+    RETRYABLE,
+    CallError,
+    ConnectError,
+    ProblemError,
+    UnusableAnswerError,
+)
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 8.0
-LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 IN_PROGRESS_TRIES: Final = 60
 """The first request with the same key may be fetching a file meanwhile."""
 IN_PROGRESS: Final = "idempotency_in_progress"
 KEY_CONFLICT: Final = "idempotency_conflict"
-AGAIN: Final = frozenset((408, 429, 500, 502, 503, 504))
 NOT_PROCESSED: Final = frozenset((408, 429))
 """Statuses of a request that had no effect."""
 NOT_SOON: Final = frozenset(("provider_not_accepting", "service_budget_exceeded"))
@@ -78,7 +82,7 @@ class Attempts:
         return self._pause_or_raise(refusal, retry_after=refusal.retry_after)
 
     def _may_repeat(self, answer: Answer, refusal: ProblemError) -> bool:
-        if answer.status not in AGAIN or refusal.code in NOT_SOON:
+        if answer.status not in RETRYABLE or refusal.code in NOT_SOON:
             return False
         if "retryable" in refusal.document and not refusal.retryable:
             return False
@@ -116,7 +120,14 @@ class Attempts:
         if self._call.result is None:
             return None
         model = cast("type[BaseModel]", self._call.result)
-        document = json_object(answer.body)
+        document = find_object(answer.body) if answer.body else {}
+        if document is None:
+            raise UnusableAnswerError(
+                f"{self._call.method} {self._call.path} was answered with status {answer.status} "
+                "and no JSON object. Is base_url the address of the service?",
+                idempotency_key=self.key,
+                request_id=answer.headers.get("x-request-id"),
+            )
         if REPLAYED_HEADER in answer.headers:
             document = {**document, "replayed": answer.headers[REPLAYED_HEADER] == "true"}
         try:

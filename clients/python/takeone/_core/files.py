@@ -1,6 +1,7 @@
 """A file that is being downloaded: a part file, which gets its name when its checksum is right."""
 
 import hashlib
+import secrets
 from pathlib import Path
 from types import TracebackType
 
@@ -10,16 +11,19 @@ from takeone.errors import DownloadError
 
 
 class PartFile:
-    """The file `path.part`, renamed to `path` when it is complete, else removed."""
+    """A new file in the folder of `path`, renamed to `path` when it is complete, else removed.
+
+    No two downloads share it, so the file under `path` is always one of them as a whole.
+    """
 
     def __init__(self, path: Path, sha256: str) -> None:
         self._path = path
-        self._part = path.with_name(f"{path.name}.part")
+        self._part = path.with_name(f"takeone-{secrets.token_hex(8)}.part")
         self._expected = sha256
         self._hash = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        self._file = self._part.open("wb")
+        self._file = self._part.open("xb")
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ import httpx
 
 from takeone._core.answers import headers, problem
 from takeone._core.calls import Answer
-from takeone._core.settings import Settings
+from takeone._core.settings import LONGEST_RETRY_AFTER_SECONDS, Settings
 from takeone._core.sse import EventParser, ServerEvent
 from takeone.errors import CallError, ProblemError, UnusableAnswerError
 
@@ -32,11 +32,17 @@ class Patience:
         """Note that the service has answered."""
         self._reached_at = now
 
-    def missed(self, error: CallError, now: float) -> None:
-        """Take a failure. Raise it if waiting cannot help, or has not helped for five minutes."""
-        refused = isinstance(error, ProblemError) and error.status < 500 and not error.retryable
-        if refused or now - self._reached_at > PATIENCE_SECONDS:
+    def missed(self, error: CallError, now: float) -> float:
+        """Take a failure. Return how many seconds the service wants until the next request.
+
+        Raise the failure if waiting cannot help, or has not helped for five minutes.
+        """
+        refusal = error if isinstance(error, ProblemError) else None
+        final = refusal is not None and refusal.status < 500 and not refusal.retryable
+        if final or now - self._reached_at > PATIENCE_SECONDS:
             raise error
+        requested = refusal.retry_after if refusal is not None else None
+        return min(requested or 0.0, LONGEST_RETRY_AFTER_SECONDS)
 
 
 class Following:

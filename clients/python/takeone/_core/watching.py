@@ -21,9 +21,13 @@ from takeone.models.executions import ExecutionData
 FIRST_LOOK_SECONDS: Final = 0.5
 LONGEST_LOOK_SECONDS: Final = 10.0
 GROWTH: Final = 1.3
-FAILED_STREAMS: Final = 2
-"""After so many streams in a row that brought nothing, the wait looks instead."""
+FAILED_STREAM_SECONDS: Final = 2.0
+"""After the second stream in a row that brought nothing, the wait looks for so long; then twice as
+long after each further one. A service that restarts is followed again within seconds."""
 NEXT_STREAM_SECONDS: Final = 60.0
+"""The longest of these times, and the time after a stream that was refused."""
+LEAST_LOOK_SECONDS: Final = 5.0
+"""How long a look may take, however little is left of the wait."""
 STREAM_LEFT_SECONDS: Final = 60.0
 """Closer to the time-out than this, the wait looks: a stream that is lost is noticed late."""
 
@@ -53,9 +57,13 @@ class Watch:
         self._patience.reached(now)
         return before is None or _state(before) != _state(execution)
 
+    def look_seconds(self, now: float) -> float:
+        """Return how long a look may take: not much longer than the wait."""
+        return math.inf if self._end is None else max(LEAST_LOOK_SECONDS, self._end - now)
+
     def missed(self, error: CallError, now: float) -> None:
         """Take the failure of a look. Raise it if waiting cannot help."""
-        self._patience.missed(error, now)
+        self._least_pause = self._patience.missed(error, now)
 
     def streamed(self, now: float) -> None:
         """Note that a stream has brought something."""
@@ -84,12 +92,13 @@ class Watch:
         """Return how many seconds to look instead of following a stream."""
         if isinstance(error, RequestTimeoutError):
             return math.inf  # a proxy keeps the stream back, and would do so again
+        requested = error.retry_after if isinstance(error, ProblemError) else None
         refused = isinstance(error, ProblemError) and error.status < 500
-        unusable = isinstance(error, UnusableAnswerError)
-        if not refused and not unusable and self._failed_streams < FAILED_STREAMS:
-            return 0.0
-        longer = error.retry_after if isinstance(error, ProblemError) else None
-        return max(NEXT_STREAM_SECONDS, longer or 0.0)
+        if requested is None and (refused or isinstance(error, UnusableAnswerError)):
+            return NEXT_STREAM_SECONDS
+        doublings = self._failed_streams - 2
+        again = FAILED_STREAM_SECONDS * 2**doublings if doublings >= 0 else 0.0
+        return max(min(again, NEXT_STREAM_SECONDS), requested or 0.0)
 
     def pause(self, now: float) -> float:
         """Return how many seconds to wait until the next step, or raise WaitTimeoutError."""

@@ -29,15 +29,15 @@ def step(
     for choice in choices:
         if choice.kind not in (None, kind):
             raise ValueError(f"{choice.id} was chosen for {choice.kind}; this step makes {kind}")
-    providers = {choice.provider for choice in choices if choice.provider}
+    providers = {each for each in (provider, *(choice.provider for choice in choices)) if each}
     if len(providers) > 1:
-        raise ValueError("The models of a step must name one provider at most.")
+        raise ValueError("A step and its models must name one provider at most.")
     return Node(
         kind=kind,
         params=params,
         name=name,
         models=tuple(choice.id for choice in choices),
-        provider=provider or next(iter(providers), None),
+        provider=next(iter(providers), None),
         needs=tuple(needs),
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,

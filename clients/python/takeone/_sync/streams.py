@@ -42,6 +42,7 @@ def follow(
     patience = Patience(time.monotonic())
     latest: str | None = None
     while True:
+        requested = 0.0
         try:
             with closing(parts(sender, following)) as stream:
                 begun = False
@@ -54,7 +55,7 @@ def follow(
                         latest = event.type
                         yield event
         except CallError as error:
-            patience.missed(error, time.monotonic())
+            requested = patience.missed(error, time.monotonic())
         if following.over or (latest is not None and latest == until):
             return
-        _io.sleep(following.pause())
+        _io.sleep(max(following.pause(), requested))

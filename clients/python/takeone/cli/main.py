@@ -7,70 +7,82 @@ from collections.abc import Mapping, Sequence
 import click
 
 from takeone._version import VERSION
-from takeone.cli import (
-    account,
-    assets,
-    config,
-    endpoints,
-    executions,
-    files,
-    local,
-    orders,
-    plans,
-    raw,
-    templates,
-    watching,
-    webhooks,
-)
+from takeone.cli import assets, local, raw
 from takeone.cli._core import output
-from takeone.cli._core.app import App, Group, profile_option
+from takeone.cli._core.app import App, Group, json_option, profile_option
 from takeone.cli._core.exits import MEANINGS, Exit, explain
+from takeone.cli.account import keys, models, profiles, usage
+from takeone.cli.executions import approve, executions, files, retry, watching
+from takeone.cli.orders import orders, plans, templates
+from takeone.cli.webhooks import endpoints, webhooks
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(
     f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items()
 )
 
-root = Group(
+
+class Root(Group):
+    """The root, whose help has the commands in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of each section."""
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(each.name or "", each.get_short_help_str(width)) for each in commands]
+                )
+
+
+root = Root(
     "takeone",
     help="Prompt in, finished video out, every step paid for once.",
-    params=[profile_option()],
+    params=[json_option(), profile_option()],
     epilog=EPILOG,
     no_args_is_help=True,
     context_settings={"max_content_width": 100},
 )
 click.version_option(VERSION, prog_name="takeone", message="%(prog)s %(version)s")(root)
 
-for command in (
-    orders.generate,
-    orders.quote,
-    orders.image,
-    orders.audio,
-    orders.transcribe,
-    watching.watch,
-    executions.list_,
-    executions.get,
-    executions.cancel,
-    executions.retry,
-    executions.approve,
-    files.download,
-    files.open_,
-    plans.run,
-    plans.import_,
-    templates.templates,
-    assets.assets,
-    account.models,
-    account.usage,
-    account.keys,
-    endpoints.endpoints,
-    webhooks.webhooks,
-    config.login,
-    config.logout,
-    config.config,
-    raw.api,
-    local.completion,
-    local.dev,
-):
-    root.add_command(command)
+SECTIONS: Mapping[str, Sequence[click.Command]] = {
+    "Order": (
+        orders.generate,
+        orders.image,
+        orders.audio,
+        orders.transcribe,
+        plans.run,
+        orders.quote,
+        models.models,
+        templates.templates,
+        plans.import_,
+    ),
+    "Follow": (
+        watching.watch,
+        executions.list_,
+        executions.get,
+        executions.cancel,
+        retry.retry,
+        approve.approve,
+        files.download,
+        files.open_,
+    ),
+    "Account": (
+        profiles.login,
+        profiles.logout,
+        profiles.config,
+        usage.usage,
+        keys.keys,
+        assets.assets,
+        endpoints.endpoints,
+        webhooks.webhooks,
+    ),
+    "Develop": (raw.api, local.dev, local.completion),
+}
+"""All commands, in the order of the help."""
+
+for commands in SECTIONS.values():
+    for command in commands:
+        root.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -117,6 +129,6 @@ def _failed(
 ) -> int:
     """Return the exit code, after an error document for programs."""
     if app.json or "--json" in arguments:
-        content = {"exitCode": code.value, "message": message, **document}
+        content = {**document, "exitCode": code.value, "message": message}
         output.line({"error": content})
     return code

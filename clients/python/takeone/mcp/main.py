@@ -22,6 +22,7 @@ from takeone.mcp.server import make_server
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
+CONNECTIONS: Final = 1000
 
 
 class RefusedError(Exception):
@@ -68,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    async with httpx.AsyncClient() as http:
+    # Each waiting tool call of any caller holds a connection.
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=CONNECTIONS)) as http:
         if options.http is not None:
             await _serve_http(http, options)
         else:
@@ -107,7 +109,7 @@ async def _serve_http(http: httpx.AsyncClient, options: argparse.Namespace) -> N
         raise RefusedError("Set TAKEONE_BASE_URL, for example to http://127.0.0.1:8080.")
     access = Access(http, allow_unlimited=options.allow_unlimited)
     app = http_app(make_server(access), [options.http, *options.allowed_host], host=host)
-    config = uvicorn.Config(app, host=host, port=int(port), log_level="warning")
+    config = uvicorn.Config(app, host=host.strip("[]"), port=int(port), log_level="warning")
     await uvicorn.Server(config).serve()
 
 

@@ -1,6 +1,5 @@
 """Structured results of the tools. Amounts are US dollars as decimal texts."""
 
-from collections.abc import Sequence
 from decimal import Decimal
 
 from mcp_types import CallToolResult, TextContent
@@ -246,7 +245,7 @@ def state_of(execution: ExecutionData) -> State:
 
 
 def _files(execution: ExecutionData) -> list[File]:
-    files: Sequence[File] = [
+    return [
         File(
             kind=item.kind,
             step=item.step,
@@ -256,4 +255,3 @@ def _files(execution: ExecutionData) -> list[File]:
         )
         for item in (execution.result.assets if execution.result else ())
     ]
-    return list(files)

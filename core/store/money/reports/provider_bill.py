@@ -1,44 +1,83 @@
-"""Comparison of a provider's bill, read from a file, with the settled jobs, to the nano-dollar.
+"""Comparison of a provider's bill with the settled jobs, to the nano-dollar."""
 
-Two formats. CSV with the columns `provider_job_id` and `nano_usd`, and `provider` if the file
-covers several; the lines of a job add up, so a refund is a negative line. Or JSON lines of events,
-as the sandbox writes them: `accepted` with a provider, `outcome` with `billed_nano_usd`.
-"""
-
-import csv
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
 
 from core.domain.ids import JobId, ProviderJobId
 from core.domain.money import NanoUsd, usd_text
-from core.domain.states import ChargeState
+from core.domain.states import ChargeState, CostBasis
 from core.store.database import Connection
+from core.store.money.reports.bill_file import Key
 from core.store.money.reports.ledger_check import TIMEOUT_SECONDS, Finding
 
 MISSING, EXTRA, DIFFERENT = "bill-missing", "bill-extra", "bill-different"
-_ID, _AMOUNT, _PROVIDER = "provider_job_id", "nano_usd", "provider"
 
 
-class UnreadableBillError(ValueError):
-    """The file has a line that is not part of a bill; the text names the line."""
+class DifferenceKind(StrEnum):
+    """How a bill and a job differ.
+
+    OPEN: billed, and not settled yet, which is no error. DIFFERENT: another amount.
+    EXTRA: settled, but not billed. MISSING: billed, but no job has this id.
+    """
+
+    OPEN = "open"
+    DIFFERENT = "different"
+    EXTRA = "extra"
+    MISSING = "missing"
 
 
-Key = tuple[str | None, str]
-"""The provider, if the bill names one, and the provider's job id."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One job that the bill and the ledger show differently.
+
+    job_id: None if no job has the id. billed_nano_usd: None if the bill does not name the job.
+    basis: of the settled cost.
+    """
+
+    kind: DifferenceKind
+    job_id: JobId | None
+    provider_job_id: str | None
+    billed_nano_usd: int | None
+    settled_nano_usd: int
+    basis: CostBasis | None
+
+    def finding(self) -> Finding:
+        """Return the difference as a finding of `ledger check`."""
+        settled, name = usd_text(self.settled_nano_usd), self.provider_job_id or "no provider job"
+        billed = usd_text(self.billed_nano_usd or 0)
+        if self.job_id is None:
+            text = f"billed with {billed} USD, but no job has this id"
+            return Finding(check=MISSING, target=name, text=text)
+        if self.billed_nano_usd is None:
+            text = f"settled with {settled} USD for {name}, but not billed"
+            return Finding(check=EXTRA, target=self.job_id, text=text)
+        text = f"settled with {settled} USD, billed with {billed} USD as {name}"
+        return Finding(check=DIFFERENT, target=self.job_id, text=text)
+
+    def line(self) -> str:
+        """Return an open bill as one line."""
+        billed = usd_text(self.billed_nano_usd or 0)
+        return f"{self.job_id}: {self.provider_job_id} is billed with {billed} USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The result of a comparison. open: billed jobs that are not settled yet, which is no error."""
+    """The result of a comparison. lines: billed jobs."""
 
     lines: int
     billed_nano_usd: int
     settled_nano_usd: int
-    findings: list[Finding]
-    open: list[str]
+    differences: list[Difference]
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [each.finding() for each in self.differences if each.kind is not DifferenceKind.OPEN]
+
+    @property
+    def open(self) -> list[str]:
+        """Lines of billed jobs that are not settled yet."""
+        return [each.line() for each in self.differences if each.kind is DifferenceKind.OPEN]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,61 +87,11 @@ class _Purchase:
     provider_job_id: ProviderJobId | None
     state: ChargeState
     settled_nano_usd: NanoUsd
-
-
-def read_bill(text: str) -> dict[Key, int]:
-    """Return nano-USD by job. Raises UnreadableBillError: no line is skipped silently."""
-    lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    if not lines:
-        return {}
-    return _read_events(lines) if lines[0].lstrip().startswith("{") else _read_csv(lines)
-
-
-def _read_csv(lines: list[str]) -> dict[Key, int]:
-    reader = csv.DictReader(lines, strict=True)
-    if not {_ID, _AMOUNT} <= set(reader.fieldnames or ()):
-        raise UnreadableBillError(f"line 1: the header must name the columns {_ID} and {_AMOUNT}")
-    billed: Counter[Key] = Counter()
-    try:
-        for number, row in enumerate(reader, start=2):
-            if not row[_ID]:
-                raise UnreadableBillError(f"line {number}: no {_ID}")
-            billed[(row.get(_PROVIDER) or None, row[_ID])] += _whole(row[_AMOUNT], number)
-    except csv.Error as error:
-        raise UnreadableBillError(f"line {reader.line_num}: {error}") from None
-    return dict(billed)
-
-
-def _read_events(lines: list[str]) -> dict[Key, int]:
-    """Read the sandbox's events. An accepted job without an outcome is billed nothing yet."""
-    keys: dict[str, Key] = {}
-    billed: dict[Key, int] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            event: dict[str, Any] = json.loads(line)
-            name, kind = event[_ID], event["event"]
-            if kind == "accepted":
-                keys[name] = (event[_PROVIDER], name)
-                billed.setdefault(keys[name], 0)
-            elif kind == "outcome":
-                billed[keys[name]] = _whole(event["billed_nano_usd"], number)
-            else:
-                raise UnreadableBillError(f"line {number}: not an event of a bill")
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise UnreadableBillError(f"line {number}: not an event of a bill") from None
-    return billed
-
-
-def _whole(value: object, number: int) -> int:
-    text = str(value).strip()
-    digits = text.removeprefix("-")
-    if not isinstance(value, int | str) or not (digits.isascii() and digits.isdecimal()):
-        raise UnreadableBillError(f"line {number}: {text!r} is not a whole number of nano-dollars")
-    return int(text)
+    basis: CostBasis | None
 
 
 LIST_PURCHASES = """
-SELECT j.job_id, j.provider, j.provider_job_id, c.state, c.settled_nano_usd
+SELECT j.job_id, j.provider, j.provider_job_id, c.state, c.settled_nano_usd, c.basis
 FROM jobs AS j JOIN charges AS c ON c.job_id = j.job_id
 WHERE j.send_number > 0 AND ($1::text IS NULL OR j.provider = $1)
 ORDER BY j.job_id
@@ -121,36 +110,33 @@ async def compare_bill(
             provider_job_id=row["provider_job_id"],
             state=ChargeState(row["state"]),
             settled_nano_usd=row["settled_nano_usd"],
+            basis=CostBasis(row["basis"]) if row["basis"] is not None else None,
         )
         for row in rows
     ]
     left = dict(billed)
-    findings: list[Finding] = []
-    unsettled: list[str] = []
+    differences: list[Difference] = []
     for purchase, key in _with_keys(purchases, left):
         amount = left.pop(key, None) if key is not None else None
-        if purchase.state is ChargeState.HELD:
-            if amount:
-                unsettled.append(
-                    f"{purchase.job_id}: {purchase.provider_job_id} is billed with {usd_text(amount)} USD"
-                )
-        elif (amount or 0) != purchase.settled_nano_usd:
-            findings.append(_finding(purchase, amount))
-    for (_, name), amount in left.items():
-        if amount:
-            findings.append(
-                Finding(
-                    check=MISSING,
-                    target=name,
-                    text=f"billed with {usd_text(amount)} USD, but no job has this id",
-                )
-            )
+        if (difference := _difference(purchase, amount)) is not None:
+            differences.append(difference)
+    differences += [
+        Difference(
+            kind=DifferenceKind.MISSING,
+            job_id=None,
+            provider_job_id=name,
+            billed_nano_usd=amount,
+            settled_nano_usd=0,
+            basis=None,
+        )
+        for (_, name), amount in left.items()
+        if amount
+    ]
     return Comparison(
         lines=len(billed),
         billed_nano_usd=sum(billed.values()),
         settled_nano_usd=sum(purchase.settled_nano_usd for purchase in purchases),
-        findings=findings,
-        open=unsettled,
+        differences=differences,
     )
 
 
@@ -169,14 +155,20 @@ def _with_keys(
             )
 
 
-def _finding(purchase: _Purchase, amount: int | None) -> Finding:
-    settled = usd_text(purchase.settled_nano_usd)
-    if amount is None:
-        name = purchase.provider_job_id or "no provider job"
-        return Finding(
-            check=EXTRA,
-            target=purchase.job_id,
-            text=f"settled with {settled} USD for {name}, but not billed",
-        )
-    text = f"settled with {settled} USD, billed with {usd_text(amount)} USD as {purchase.provider_job_id}"
-    return Finding(check=DIFFERENT, target=purchase.job_id, text=text)
+def _difference(purchase: _Purchase, amount: int | None) -> Difference | None:
+    if purchase.state is ChargeState.HELD:
+        kind = DifferenceKind.OPEN if amount else None
+    elif (amount or 0) == purchase.settled_nano_usd:
+        kind = None
+    else:
+        kind = DifferenceKind.EXTRA if amount is None else DifferenceKind.DIFFERENT
+    if kind is None:
+        return None
+    return Difference(
+        kind=kind,
+        job_id=purchase.job_id,
+        provider_job_id=purchase.provider_job_id,
+        billed_nano_usd=amount,
+        settled_nano_usd=purchase.settled_nano_usd,
+        basis=purchase.basis,
+    )

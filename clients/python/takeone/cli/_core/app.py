@@ -100,7 +100,8 @@ def profile_option() -> click.Option:
     )
 
 
-def _json_option() -> click.Option:
+def json_option() -> click.Option:
+    """Return the option --json."""
     return click.Option(
         ["--json"],
         is_flag=True,
@@ -115,7 +116,7 @@ class Command(click.Command):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.params += [_json_option(), profile_option()]
+        self.params += [json_option(), profile_option()]
 
 
 class Group(click.Group):

@@ -37,16 +37,24 @@ MEANINGS: Final[Mapping[Exit, str]] = {
 
 
 class StopError(Exception):
-    """End the command with an exit code and a text for people.
+    """End the command with an exit code, a text for people and members for programs.
 
     reported: the result has been printed, so no error document follows with `--json`.
     """
 
-    def __init__(self, code: Exit, text: str = "", *, reported: bool = False) -> None:
+    def __init__(
+        self,
+        code: Exit,
+        text: str = "",
+        *,
+        reported: bool = False,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
         self.reported = reported
+        self.document = document or {}
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,9 @@ def explain(error: Exception) -> Explained | None:
 
     match error:
         case StopError():
-            return Explained(error.code, error.text)
+            return Explained(error.code, error.text, error.document)
         case CallError():
-            return _call(error)
+            return explain_call(error)
         case TakeoneError():
             return Explained(_local(error), str(error))
         case OSError():
@@ -91,7 +99,11 @@ def _local(error: "TakeoneError") -> Exit:
             return Exit.USAGE
 
 
-def _call(error: "CallError") -> Explained:
+def explain_call(error: "CallError", repeat_with: str = "") -> Explained:
+    """Return what the failure of a call stands for.
+
+    repeat_with: further options that the command needs when it is repeated with the same key.
+    """
     from takeone.errors import ProblemError
 
     document: dict[str, Any] = {
@@ -107,7 +119,7 @@ def _call(error: "CallError") -> Explained:
             "errors": [each.model_dump(by_alias=True) for each in error.errors],
         }
     code = _call_code(error)
-    return Explained(code, _with_key(error, code), document)
+    return Explained(code, _with_key(error, code, repeat_with), document)
 
 
 def _call_code(error: "CallError") -> Exit:
@@ -130,14 +142,20 @@ def _call_code(error: "CallError") -> Exit:
             return Exit.LATER
 
 
-def _with_key(error: "CallError", code: Exit) -> str:
+def _with_key(error: "CallError", code: Exit, repeat_with: str) -> str:
     """Return the text of an error, with the key of an order that may have been accepted."""
-    from takeone.errors import ConnectError, RateLimitError
+    from takeone.errors import ConnectError, RateLimitError, UnusableAnswerError
 
     uncertain = code is Exit.LATER and not isinstance(error, ConnectError | RateLimitError)
-    if not uncertain or error.idempotency_key is None:
+    if error.idempotency_key is None or not (uncertain or isinstance(error, UnusableAnswerError)):
         return str(error)
+    return f"{error}\n{repeat_text(error.idempotency_key, repeat_with)}"
+
+
+def repeat_text(key: str, repeat_with: str = "") -> str:
+    """Return how to repeat an order whose answer was lost."""
+    options = f"--idempotency-key {key} {repeat_with}".rstrip()
     return (
-        f"{error}\nThe order may have been accepted. Repeat the command with "
-        f"--idempotency-key {error.idempotency_key}: it is then accepted once."
+        f"The order may have been accepted. Repeat the command with {options}: it is then accepted "
+        "once."
     )

@@ -1,4 +1,8 @@
-"""What a command prints: tables and texts for people, JSON for programs."""
+"""What a command prints: tables and texts for people, JSON for programs.
+
+Texts of the service reach a terminal by these functions only, which remove what could move its
+cursor, change its settings or reorder the text.
+"""
 
 import json
 import re
@@ -6,18 +10,19 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, line separators, and marks that change the direction of a text."""
 
 
 def document(value: "BaseModel | Mapping[str, Any] | Sequence[Any]") -> None:
-    """Print one JSON document on standard output."""
+    """Print one JSON document on standard output, in ASCII."""
     click.echo(json.dumps(value, default=_plain, indent=2))
 
 
@@ -31,6 +36,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal | date):
         return text(value)
     return value.model_dump(by_alias=True)
+
+
+def say(value: object) -> None:
+    """Print a result for people and pipes on standard output, in one line."""
+    click.echo(text(value))
 
 
 def note(value: str) -> None:
@@ -67,15 +77,11 @@ def usd(value: Decimal | None) -> str:
     return "" if value is None else f"${text(value)}"
 
 
-def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", err: bool = False
-) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False) -> None:
     """Print rows: as a table on a terminal, else one per line with tabs and without a head."""
     stream = sys.stderr if err else sys.stdout
     cells = [[text(value) for value in row] for row in rows]
     if not stream.isatty():
-        if err and title:
-            click.echo(title, err=True)
         for row in cells:
             click.echo("\t".join(row), err=err)
         return
@@ -84,7 +90,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in cells:

@@ -3,14 +3,16 @@
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, cast
 
 import click
 
+from takeone.cli._core import values
 from takeone.cli._core.exits import Exit, StopError
 
 if sys.version_info >= (3, 11):
@@ -78,9 +80,9 @@ def write(content: ProfileFile) -> None:
     """Write the file, readable by the user only. A reader never sees a part of it."""
     place = path()
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    handle, name = tempfile.mkstemp(".part", f"{place.name}.", place.parent)  # mode 0600
+    part = Path(name)
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(_toml(content))
         part.replace(place)
@@ -93,9 +95,9 @@ def _toml(content: ProfileFile) -> str:
         "# Written by `takeone login` and `takeone config`.",
         _entry("current", content.current),
     ]
-    for name, values in content.profiles.items():
+    for name, settings in content.profiles.items():
         lines += ["", f"[profiles.{_text(name)}]"]
-        lines += [_entry(key, value) for key, value in values.items()]
+        lines += [_entry(key, value) for key, value in settings.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -125,19 +127,20 @@ def choose(name: str | None) -> Profile:
     content = read()
     named = name or os.environ.get("TAKEONE_PROFILE")
     chosen = named or content.current
-    values = content.profiles.get(chosen)
-    if values is None and named:
+    stored = content.profiles.get(chosen)
+    if stored is None and named:
         known = ", ".join(content.profiles) or "none yet"
         raise StopError(
             Exit.AUTHENTICATION,
             f"There is no profile {chosen!r} (profiles: {known}). "
             f"Create it: takeone login --profile {chosen}",
         )
-    values = values or {}
+    stored = stored or {}
     outer: Mapping[str, str] = {} if name else os.environ
-    base_url = outer.get("TAKEONE_BASE_URL") or values.get("base_url")
+    own_url = stored.get("base_url", "").rstrip("/")
+    base_url = outer.get("TAKEONE_BASE_URL", "").rstrip("/") or own_url
     own_key = outer.get("TAKEONE_API_KEY")
-    if not own_key and values.get("api_key") and base_url != values.get("base_url"):
+    if not own_key and stored.get("api_key") and base_url != own_url:
         raise StopError(
             Exit.AUTHENTICATION,
             f"TAKEONE_BASE_URL is not the address of the profile {chosen!r}, whose API key is not "
@@ -145,18 +148,7 @@ def choose(name: str | None) -> Profile:
         )
     return Profile(
         chosen,
-        base_url,
-        own_key or values.get("api_key"),
-        amount(values.get("confirm_above", str(CONFIRM_ABOVE)), "confirm_above"),
+        base_url or None,
+        own_key or stored.get("api_key"),
+        values.amount(stored.get("confirm_above", str(CONFIRM_ABOVE)), "confirm_above"),
     )
-
-
-def amount(text: str, name: str) -> Decimal:
-    """Return US dollars, or stop with what is allowed."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        raise StopError(Exit.USAGE, f"{name} must be US dollars, for example 0.50; it is {text!r}.")
-    return value

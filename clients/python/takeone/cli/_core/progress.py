@@ -9,9 +9,8 @@ from takeone.cli._core import output
 from takeone.cli._core.exits import Exit, StopError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from takeone.models import ExecutionData
+    from takeone.models.executions import Queue
 
 
 class Board(Protocol):
@@ -26,23 +25,8 @@ class Lines:
     """A line for each change."""
 
     def show(self, execution: "ExecutionData") -> None:
-        output.note(f"{execution.id} {_state(execution)} {execution.progress} %")
-
-
-class Bars:
-    """A bar for each execution."""
-
-    def __init__(self, progress: "Progress") -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def show(self, execution: "ExecutionData") -> None:
-        if execution.id not in self._tasks:
-            self._tasks[execution.id] = self._progress.add_task(execution.id, total=100, state="")
-        task = self._tasks[execution.id]
-        self._progress.update(task, completed=execution.progress, state=_state(execution))
-        if execution.ended:
-            self._progress.stop_task(task)
+        rest = f", {left(execution.eta.seconds)}" if execution.eta and not execution.ended else ""
+        output.note(f"{execution.id} {state_of(execution)} {execution.progress} %{rest}")
 
 
 class JsonLines:
@@ -52,13 +36,40 @@ class JsonLines:
         output.line(execution)
 
 
-def _state(execution: "ExecutionData") -> str:
-    """Return status and step in a few words."""
+def state_of(execution: "ExecutionData") -> str:
+    """Return status and step, or what the execution waits for, in a few words."""
+    if execution.ended:
+        return execution.status
     if execution.waiting_for:
-        return f"waits for a decision about {execution.waiting_for[0].step}"
-    if execution.current_job and not execution.ended:
+        return output.text(f"waits for a decision about {execution.waiting_for[0].step}")
+    if execution.queue is not None:
+        return output.text(f"{execution.status}, {_queue(execution.queue)}")
+    if execution.current_job:
         return output.text(f"{execution.status}, {execution.current_job}")
     return execution.status
+
+
+def _queue(queue: "Queue") -> str:
+    """Return what a queued execution waits for."""
+    match queue.reason:
+        case "running_limit" if queue.position is not None:
+            return f"number {queue.position} of your queue"
+        case "provider_slot":
+            ahead = f", {queue.ahead} of yours ahead" if queue.ahead else ""
+            return f"{queue.step} waits for {queue.provider}{ahead}"
+        case _:
+            return queue.reason.replace("_", " ")
+
+
+def left(seconds: float) -> str:
+    """Return an estimated time to the end; it is never exact to the second."""
+    if seconds < 1:
+        return "ends soon"
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"
 
 
 @contextmanager
@@ -67,18 +78,10 @@ def board() -> Generator[Board]:
     if not sys.stderr.isatty():
         yield Lines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from takeone.cli._core.bars import bars
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
-        yield Bars(progress)
+    with bars() as shown:
+        yield shown
 
 
 @contextmanager

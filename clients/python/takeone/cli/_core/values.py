@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -14,6 +15,7 @@ from takeone.cli._core.exits import Exit, StopError
 if TYPE_CHECKING:
     from takeone import Takeone
 
+AMOUNT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -44,20 +46,28 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     return values
 
 
+def amount(text: str, name: str) -> Decimal:
+    """Return US dollars, or stop with what is allowed."""
+    plain = text.strip().removeprefix("$")
+    if not AMOUNT.fullmatch(plain):
+        raise StopError(Exit.USAGE, f"{name} must be US dollars, for example 0.50; it is {text!r}.")
+    return Decimal(plain)
+
+
 def moment(text: str) -> datetime:
     """Return a time: an age such as 30m, 24h or 7d, or a date or time in ISO 8601 (UTC)."""
-    age = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    age = re.fullmatch(r"([0-9]{1,5})([mhd])", text)
     if age:
         return datetime.now(timezone.utc) - timedelta(**{UNITS[age[2]]: int(age[1])})
     try:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
+        return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
         raise StopError(
             Exit.USAGE,
             f"{text!r} is not a time. Allowed: an age such as 30m, 24h or 7d, a date such as "
             "2026-11-30, or a time in ISO 8601.",
         ) from error
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def content(place: str) -> str:

@@ -1,0 +1,119 @@
+"""Cancels of many executions by an operator: what a filter matches, and what is at stake.
+
+Run as system. A cancel is committed here; the reconciler signals the workflows.
+"""
+
+from dataclasses import dataclass
+
+from core.domain.ids import ExecutionId
+from core.domain.money import NanoUsd
+from core.store.database import Connection
+from core.store.executions.executions import mark_cancel_requested
+from core.store.jobs.callbacks import notify_open_jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFilter:
+    """Open executions that are not being cancelled. None: any.
+
+    provider, model: of a job that has not ended. older_than_seconds: since the request.
+    """
+
+    execution_id: str | None = None
+    user_id: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    status: str | None = None
+    older_than_seconds: int = 0
+
+
+MATCHES = """
+WITH matching AS (
+    SELECT e.execution_id, e.generation, e.user_id, e.status FROM executions AS e
+    WHERE e.status IN ('queued', 'running') AND e.cancel_requested_at IS NULL
+      AND ($1::text IS NULL OR e.execution_id = $1) AND ($2::text IS NULL OR e.user_id = $2)
+      AND ($5::text IS NULL OR e.status = $5) AND e.queued_at <= now() - make_interval(secs => $6)
+      AND ($3::text IS NULL AND $4::text IS NULL OR EXISTS (
+          SELECT FROM jobs AS j
+          WHERE j.execution_id = e.execution_id AND NOT j.orphan
+            AND j.state IN ('waiting', 'submitting', 'unknown', 'submitted')
+            AND ($3::text IS NULL OR j.provider = $3) AND ($4::text IS NULL OR j.model = $4)
+      ))
+)
+"""
+COUNT_STAKE = f"""
+{MATCHES}, money AS (
+    SELECT count(*) FILTER (WHERE j.state IN ('submitting', 'unknown', 'submitted')) AS jobs_at_providers,
+           sum(c.held_nano_usd) FILTER (WHERE c.state = 'held') AS held_nano_usd,
+           sum(c.held_nano_usd)
+               FILTER (WHERE c.state = 'held' AND j.state IN ('submitting', 'unknown', 'submitted')) AS sent_nano_usd,
+           sum(c.settled_nano_usd) AS settled_nano_usd
+    FROM matching AS m JOIN jobs AS j USING (execution_id) JOIN charges AS c USING (job_id)
+)
+SELECT (SELECT count(*) FROM matching) AS executions,
+       (SELECT count(*) FROM matching WHERE status = 'queued') AS queued,
+       (SELECT count(DISTINCT user_id) FROM matching) AS users,
+       jobs_at_providers, coalesce(held_nano_usd, 0)::bigint AS held_nano_usd,
+       coalesce(sent_nano_usd, 0)::bigint AS sent_nano_usd, coalesce(settled_nano_usd, 0)::bigint AS settled_nano_usd
+FROM money
+"""  # noqa: S608 - constants
+LIST_MATCHING = f"""
+{MATCHES}
+SELECT execution_id, generation FROM matching ORDER BY execution_id LIMIT $7
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stake:
+    """What a cancel of the matching executions concerns.
+
+    held_nano_usd: of all unfinished jobs. sent_nano_usd: the part that is at providers, which may
+    be billed in spite of the cancel. settled_nano_usd: already spent.
+    """
+
+    executions: int
+    queued: int
+    users: int
+    jobs_at_providers: int
+    held_nano_usd: NanoUsd
+    sent_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+
+
+async def count_stake(conn: Connection, open_filter: OpenFilter) -> Stake:
+    """Count the matching executions and their money."""
+    row = await conn.fetchrow(COUNT_STAKE, *_values(open_filter))
+    assert row is not None  # noqa: S101 - aggregates without GROUP BY
+    return Stake(**dict(row))
+
+
+async def cancel_matching(
+    conn: Connection, open_filter: OpenFilter, reason: str, *, limit: int
+) -> list[ExecutionId] | None:
+    """Request the cancel of at most `limit` matching executions and return their ids.
+
+    None: nothing matches. Repeating is safe: an execution whose cancel was requested no longer
+    matches. An execution that ends meanwhile is left out.
+    """
+    rows = await conn.fetch(LIST_MATCHING, *_values(open_filter), limit)
+    if not rows:
+        return None
+    cancelled = list[ExecutionId]()
+    for row in rows:  # by id, so that concurrent cancels lock in the same order
+        execution_id = ExecutionId(row["execution_id"])
+        generation: int = row["generation"]
+        if await mark_cancel_requested(conn, execution_id, reason, generation=generation):
+            await notify_open_jobs(conn, execution_id)
+            cancelled.append(execution_id)
+    return cancelled
+
+
+def _values(open_filter: OpenFilter) -> tuple[object, ...]:
+    return (
+        open_filter.execution_id,
+        open_filter.user_id,
+        open_filter.provider,
+        open_filter.model,
+        open_filter.status,
+        float(open_filter.older_than_seconds),
+    )
