@@ -25,11 +25,15 @@ from tests.support.rows import SEALER
 pytestmark = pytest.mark.guarantee("G1", "G5", "G7")
 
 
+def _long(_usual_seconds: float, _other: object) -> float:
+    return 120.0
+
+
 @pytest.fixture(autouse=True)
 def waits_outlast_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait that ends has been ended: by itself it would exceed the time limit of `run`."""
     monkeypatch.setattr(core.jobs.submission.brief_waits, "BRIEF_WAIT_SECONDS", 120.0)
-    monkeypatch.setattr(core.jobs.submission.brief_waits, "first_look_seconds", lambda *_: 120.0)
+    monkeypatch.setattr(core.jobs.submission.brief_waits, "first_look_seconds", _long)
 
 
 def briefly(harness: ActivityHarness, limit: int = 1) -> JobActivities:
