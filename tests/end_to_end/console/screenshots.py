@@ -65,6 +65,11 @@ async def take(stack: Stack, browser: Browser, wanted: list[str]) -> None:
             "failed": f"executions/{failed}",
             "running": f"executions/{running}",
             "create": "create",
+            "plan": "plan",
+            "assets": "assets",
+            "usage": "usage",
+            "webhooks": "webhooks",
+            "keys": "keys",
         }
         for look, (size, scheme) in LOOKS.items():
             async with Tab.open(
