@@ -24,6 +24,8 @@ PLACEHOLDERS = {
     "USER": "usr_1",
     "JOB": "job_1",
     "KEY": "key_1",
+    "EVENT": "evt_1",
+    "EXECUTION": "exec_1",
     "PROVIDER": "fal",
     "NAME": "fal",
     "TEXT": "because",

@@ -37,7 +37,7 @@ ALERTS: Final = (
         "`endpoint_id`.",
         act="Inform the user if the receiver is theirs; attempts continue for three days, and "
         "`GET /api/executions/{id}` has the result.",
-        commands=("users list",),
+        commands=("webhooks list --state pending", "webhooks resend EVENT"),
     ),
     Alert(
         name="UnknownSendsStay",
@@ -166,6 +166,7 @@ ALERTS: Final = (
         "whole period. `bill-different`: the price book, or a refund that is not booked.",
         commands=(
             "ledger check --provider-bill FILE --provider NAME",
+            "ledger import-bill FILE --provider NAME",
             "jobs show JOB",
             "jobs refund JOB USD --reason TEXT",
         ),

@@ -51,7 +51,7 @@ ALERTS: Final = (
         reason="Orders and reads fail. Accepted executions continue.",
         look="The last line of the log of the API.",
         act="Start it. Code 2 is a wrong setting.",
-        commands=("service show",),
+        commands=("doctor",),
     ),
     Alert(
         name="ProcessDown",
@@ -63,7 +63,7 @@ ALERTS: Final = (
         reason="Others do its work. It restarts in seconds if a supervisor does its part.",
         look="The log of the process.",
         act="Start it, or remove it from the configuration of Prometheus.",
-        commands=("providers show",),
+        commands=("doctor",),
     ),
     Alert(
         name="TemporalUnreachable",
@@ -75,7 +75,7 @@ ALERTS: Final = (
         reason="Nothing is lost, and every execution stands still.",
         look="The Temporal server, its database, and the network between.",
         act="Restore it. Executions continue by themselves.",
-        commands=("submits show",),
+        commands=("doctor",),
     ),
     Alert(
         name="DatabasePoolWaits",
@@ -88,6 +88,6 @@ ALERTS: Final = (
         reason="Milliseconds while healthy. After 8 s a request is answered with 503.",
         look="PostgreSQL: long transactions and locks in `pg_stat_activity`, its processor time.",
         act="End what blocks. If PostgreSQL is idle, add processes: each has its own connections.",
-        commands=("service show",),
+        commands=("doctor",),
     ),
 )

@@ -64,7 +64,13 @@ ALERTS: Final = (
         reason="Each user is reported once a day. `USER_SPEND_ALARM_USD` is the least amount.",
         look="`users alarms`: the user, the time and the amount.",
         act="As for `TakeoneSpendSpike`.",
-        commands=("users alarms", "keys list USER", "keys revoke KEY", "users disable USER"),
+        commands=(
+            "users alarms",
+            "keys list USER",
+            "keys revoke KEY",
+            "users disable USER",
+            "executions cancel --user USER",
+        ),
     ),
     Alert(
         name="UserBudgetReached",

@@ -32,7 +32,7 @@ ALERTS: Final = (
         look="Do workers run, and do they reach PostgreSQL? `reconciler.lease_not_renewed` and "
         "`reconciler.task_failed` in their logs.",
         act="Start workers, or restore PostgreSQL. A stopped leader is replaced within 15 seconds.",
-        commands=("submits show",),
+        commands=("doctor",),
     ),
     Alert(
         name="ReconcilerTaskFails",
@@ -62,7 +62,7 @@ ALERTS: Final = (
         look="Is Temporal available, and do workers poll the queue `executions`? "
         "`reconciler.temporal_unreachable` in the logs of the workers.",
         act="Restore Temporal, or add workers. Accepted executions start by themselves then.",
-        commands=("submits show",),
+        commands=("doctor",),
     ),
     Alert(
         name="ExecutionsOverdue",
@@ -77,7 +77,7 @@ ALERTS: Final = (
         "activity that hangs. `reconciler.task_failed` with the task `end_running`.",
         act="Repair what blocks the workflow. *Terminate* in the Web UI ends it: its paid jobs are "
         "settled by the reconciler.",
-        commands=("jobs list", "jobs show JOB"),
+        commands=("jobs list", "jobs show JOB", "executions cancel --execution EXECUTION"),
     ),
     Alert(
         name="ScheduleToStart",
@@ -104,7 +104,7 @@ ALERTS: Final = (
         look="Do workers run, and does Temporal answer? Their logs end with the reason.",
         act="Start workers. One that ends with code 2 has a wrong setting, with code 3 a restored "
         "database.",
-        commands=("submits show",),
+        commands=("doctor",),
     ),
     Alert(
         name="WorkflowTaskFailures",
