@@ -49,10 +49,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKeys:
-    """Real provider keys, for --live only."""
+    """Real provider keys, for --live and live-check only. "": none."""
 
     fal_key: str
     replicate_api_token: str
+    elevenlabs_api_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +185,15 @@ def _read_sandbox_seconds(environment: Mapping[str, str]) -> SandboxSeconds:
         raise LocalError(
             f"SANDBOX_IMAGE_SECONDS and SANDBOX_VIDEO_SECONDS must be numbers: {error}"
         ) from None
+
+
+def read_some_keys(environment: Mapping[str, str]) -> ProviderKeys:
+    """Return the keys of the providers that the environment has. Raise LocalError without any."""
+    names = ("FAL_KEY", "REPLICATE_API_TOKEN", "ELEVENLABS_API_KEY")
+    values = {name.lower(): environment.get(name, "") for name in names}
+    if not any(values.values()):
+        raise LocalError(f"Set the key of at least one provider: {', '.join(names)}")
+    return ProviderKeys(**values)
 
 
 def _read_keys(environment: Mapping[str, str]) -> ProviderKeys:
