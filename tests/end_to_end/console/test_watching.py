@@ -6,7 +6,7 @@ import signal
 
 from playwright.async_api import expect
 
-from tests.end_to_end.console.browser import PHONE, Tab
+from tests.end_to_end.console.browser import Tab
 from tests.end_to_end.world import PROMPT, World
 
 PLAYS = """
@@ -101,16 +101,3 @@ async def test_execution_of_another_user_is_not_shown(world: World, tab: Tab) ->
     tab.allowed.append("404")  # Chromium logs each refused request
     await tab.log_in(world.user.api_key, "executions/exec_01a22b7699e07265a7aafd5efa0d9319")
     await expect(page.get_by_role("alert")).to_contain_text("Not found")
-
-
-async def test_screens_fit_a_phone(world: World, tab: Tab) -> None:
-    page = tab.page
-    execution_id = await world.generate()
-    await world.ended(execution_id)
-    await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-    await tab.log_in(world.user.api_key)
-    for path in ("executions", f"executions/{execution_id}", "create"):
-        await page.goto(f"/console/#/{path}")
-        await expect(page.get_by_role("heading", level=1)).to_be_visible()
-        await page.wait_for_load_state("networkidle")
-        assert await tab.has_no_sideways_scroll(), path
