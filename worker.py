@@ -23,8 +23,9 @@ from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.restore_detector import RestoreDetector
 from core.maintenance.retention import retention_days
+from core.platform.observability.initial_series import start_at_zero
 from core.platform.observability.logging import configure_logging, get_logger
-from core.platform.observability.metrics import MetricsPortError, start_metrics_server
+from core.platform.observability.metrics_server import MetricsPortError, start_metrics_server
 from core.platform.settings.base import SettingError
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import WorkerProcess
@@ -73,6 +74,7 @@ async def serve(settings: WorkerProcess) -> int:
     if client is None:
         return 0
     async with open_activities(settings, client) as activities:
+        start_at_zero(activities.providers.known_names)
         reconciler = build_reconciler(
             client=client,
             database=activities.database,
@@ -84,6 +86,7 @@ async def serve(settings: WorkerProcess) -> int:
             admission=activities.jobs.admission,
             task_queues=task_queues(activities.providers.known_names),
             retention_days=retention_days(settings),
+            user_spend_alarm_usd=settings.user_spend_alarm_usd,
         )
         detector = RestoreDetector(
             database=activities.database,

@@ -5,7 +5,7 @@ Each attempt is recorded before it begins and after it ends, with the health of 
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from temporalio import activity
@@ -24,6 +24,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import (
     ENDPOINTS_DISABLED,
     WEBHOOK_ATTEMPTS,
+    WEBHOOK_FIRST_ATTEMPT,
     WEBHOOKS_PUT_BACK,
 )
 from core.platform.temporal.heartbeats import heartbeats, shielded
@@ -139,6 +140,9 @@ class WebhookActivities:
         first: bool,
     ) -> _Attempted:
         number = begun.number
+        if number == 1 and order.delivery == 1:
+            age = datetime.now(UTC) - webhook.created_at
+            WEBHOOK_FIRST_ATTEMPT.observe(max(0.0, age.total_seconds()))
         answer = await self._send(order, webhook, secrets, number)
         # An attempt whose worker was lost delays the next one no further.
         answered = number - begun.lost

@@ -17,7 +17,7 @@ from api.events.limits import StreamLimits
 from api.events.offers import Offers
 from api.executions.outlook import Outlooks
 from api.http.recovery_admission import RecoveryAdmission
-from api.openai.aliases import checked_aliases
+from api.openai.models import checked_aliases
 from core.jobs.key_ring import KeyRing
 from core.media.pictures import PictureConverter
 from core.ordering.assets.imports import AssetImporter, AssetLimits

@@ -8,6 +8,11 @@
 export const SCREENS = [
   { path: ["executions"], nav: "Executions", load: () => import("./executions/screen.js") },
   { path: ["create"], nav: "Create", scope: "generate", load: () => import("./create/screen.js") },
+  { path: ["plan"], nav: "Plan", scope: "generate", load: () => import("./plan/screen.js") },
+  { path: ["assets"], nav: "Assets", load: () => import("./assets/screen.js") },
+  { path: ["usage"], nav: "Usage", load: () => import("./usage/screen.js") },
+  { path: ["webhooks"], nav: "Webhooks", load: () => import("./webhooks/screen.js") },
+  { path: ["keys"], nav: "Keys", scope: "admin", load: () => import("./keys/screen.js") },
   { path: ["executions", ":id"], load: () => import("./execution/screen.js") },
 ];
 

@@ -1,6 +1,6 @@
 // The frame of every screen: navigation, the live sign, the account, and the screen itself.
 import { HOME, SCREENS, findScreen } from "./screens.js";
-import { LiveSign } from "./shared/events.js";
+import { LiveSign, useEvents } from "./shared/events.js";
 import { Loading, Problem } from "./shared/parts.js";
 import { href, useRoute } from "./shared/router.js";
 import { may } from "./shared/session.js";
@@ -58,6 +58,8 @@ function Screen({ load, values, query, session }) {
     const failure = new Error("The page could not be loaded. Check the connection, then try again.");
     load().then((module) => setComponent(() => module.default), () => setFailed(failure));
   }, []);
+  // Nothing has been entered yet, so the page may be loaded again when the service is back.
+  useEvents((event) => failed && event.type === "refresh" && location.reload());
   const error = broken ?? failed;
   if (error) {
     return html`<div class="page"><${Problem} error=${error} again=${() => location.reload()} /></div>`;

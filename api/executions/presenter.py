@@ -89,6 +89,7 @@ def execution_response(
         id=record.execution_id,
         type=PlanType(record.type),
         template=record.template,
+        prompt=record.prompt,
         status=record.status,
         generation=record.generation,
         progress=_progress(record, latest),

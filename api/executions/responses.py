@@ -224,6 +224,10 @@ class Execution(ResponseBody):
     id: str
     type: PlanType
     template: str | None = Field(description="The template that its plan was made from.")
+    prompt: str | None = Field(
+        description="The prompt of a picture or a video, or the text of a speech; null for a plan and "
+        "a transcript."
+    )
     status: ExecutionStatus
     generation: int = Field(description="1, and one more with each retry.")
     progress: Percent

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.auth.authentication import CurrentUser
 from api.http.ids import EXECUTION_ID
 from api.http.openapi import problems
-from api.http.problems.documents import not_found
+from api.http.problems.documents import ProblemError, not_found
+from api.openai.models import offered_models
 from api.openai.presenter import video_response
 from api.openai.schemas import OpenAIModel, OpenAIModelList, VideoList
 from api.openai.sizes import frames
@@ -17,14 +18,12 @@ from api.openai.videos import TAG, VIDEOS_PATH
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import ExecutionId, UserId
-from core.domain.plans import StepKind
+from core.ordering.errors import FaultCode
 from core.ordering.planning.catalogue import get_catalogue
-from core.ordering.planning.plan import IMAGE, aspect_ratios
+from core.ordering.planning.plan import aspect_ratios
 from core.providers.models import Model
 from core.store.executions.videos import has_video
 from core.store.executions.videos import list_videos as read_videos
-
-MODELS_PATH = "/v1/models"
 
 router = APIRouter(prefix="/v1", tags=[TAG])
 
@@ -96,16 +95,14 @@ async def get_video_model(request: Request, user_id: CurrentUser, model_id: str)
     for model in await _offered(services_of(request), user_id):
         if model.id == model_id:
             return model
-    raise not_found(MODELS_PATH)
+    detail = "is not a video model of this service; GET /v1/models lists them"
+    error = {"field": "model", "detail": detail, "code": FaultCode.UNKNOWN_MODEL}
+    raise ProblemError(FailureCode.NOT_FOUND, members={"errors": [error]})
 
 
 async def _offered(services: Services, user_id: UserId) -> list[OpenAIModel]:
     catalogue = await get_catalogue(services.ordering, user_id)
-    models = [
-        _model(provider.name, model)
-        for provider, model in catalogue.models(StepKind.VIDEO)
-        if _needs_at_most_a_picture(model)
-    ]
+    models = [_model(provider.name, model) for provider, model in offered_models(catalogue)]
     aliases = [
         model.model_copy(update={"id": name, "alias_of": model.id})
         for name, target in services.model_aliases.items()
@@ -113,10 +110,6 @@ async def _offered(services: Services, user_id: UserId) -> list[OpenAIModel]:
         if model.id == target
     ]
     return [*models, *aliases]
-
-
-def _needs_at_most_a_picture(model: Model) -> bool:
-    return not any(item.required and name != IMAGE for name, item in model.media_inputs.items())
 
 
 def _model(provider: str, model: Model) -> OpenAIModel:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,6 +12,7 @@ from api.auth.authentication import Caller
 from api.executions.presenter import status_url
 from api.executions.responses import Accepted
 from api.openai.bodies import CreateVideo, canonical
+from api.openai.models import offered_models
 from api.openai.presenter import follows_picture
 from api.openai.sizes import (
     default_ratio,
@@ -64,8 +66,8 @@ async def order_video(
     """
     body = order.body
     catalogue = await get_catalogue(services.ordering, caller.user_id)
-    model = services.model_aliases.get(body.model or "", body.model)
-    planned = _planned(catalogue, body.model_copy(update={"model": model}), order.picture)
+    named = body.model_copy(update={"model": _model(catalogue, services.model_aliases, body)})
+    planned = _planned(catalogue, named, order.picture)
     content = [canonical(body), order.file_sha256 or ""]
 
     def render(execution_id: ExecutionId) -> bytes:
@@ -109,6 +111,25 @@ def _digest(*parts: str) -> bytes:
 def _retry_count(request: Request) -> int:
     text = request.headers.get(RETRY_COUNT, "")
     return int(text) if _COUNT.fullmatch(text) else 0
+
+
+def _model(catalogue: Providers, aliases: Mapping[str, str], body: CreateVideo) -> str | None:
+    """Return the model that an order names, also by an alias. Raises InvalidFieldsError."""
+    if body.model is None:
+        return None
+    model = aliases.get(body.model, body.model)
+    offered = [each.id for _, each in offered_models(catalogue)]
+    if model in offered:
+        return model
+    names = [name for name, target in aliases.items() if target in offered]
+    raise InvalidFieldsError(
+        FieldError(
+            field="model",
+            detail="is not a video model of this service",
+            allowed=[*offered, *names],
+            code=FaultCode.UNKNOWN_MODEL,
+        )
+    )
 
 
 def _planned(
@@ -178,7 +199,9 @@ def _frame(
 
 
 def _not_supported(
-    field: str, allowed: list[str] | tuple[object, ...], what: str = "must be a value of"
+    field: str,
+    allowed: list[str] | tuple[object, ...],
+    what: str = "must be a value that is supported by",
 ) -> InvalidFieldsError:
     detail = f"{what} the model: {', '.join(map(str, allowed))}"
     if not allowed:

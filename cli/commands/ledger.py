@@ -1,10 +1,12 @@
 """`takeone-admin ledger`: checks of the ledger, and its comparison with a bill."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 
 from cli.options import Actor, AsJson, plain_text
@@ -13,6 +15,7 @@ from cli.session import ExitCode, snapshot, transaction
 from core.domain.money import usd_text
 from core.store.accounts.audit import record
 from core.store.database import Connection
+from core.store.measures.ledger_checks import LEDGER, bill_check, record_check
 from core.store.money.reports.bill_file import UnreadableBillError, read_bill
 from core.store.money.reports.ledger_check import Finding, Totals, count_totals, list_findings
 from core.store.money.reports.provider_bill import Comparison, compare_bill
@@ -62,7 +65,10 @@ async def check(
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
-    """Check sums, holds and limits over all rows. Changes nothing without --repair."""
+    """Check sums, holds and limits over all rows. Changes nothing without --repair.
+
+    The time and the number of findings are stored for the metrics.
+    """
     if repair:
         if provider_bill is not None:
             raise RefusedError("--repair and --provider-bill cannot be combined: repair first")
@@ -74,11 +80,25 @@ async def check(
         bill = None
         if provider_bill is not None:
             bill = await _compare(conn, provider_bill, provider)
-            findings += bill.findings
+    await _record(context, len(findings), bill, provider)
+    if bill is not None:
+        findings += bill.findings
     code = ExitCode.FAILED if findings else ExitCode.DONE
     if as_json:
         return show(_report(totals, findings, bill), as_json, code=code)
     return Shown(_as_text(totals, findings, bill), code)
+
+
+async def _record(
+    context: typer.Context, findings: int, bill: Comparison | None, provider: str | None
+) -> None:
+    """Store the result for the reconciler, which exports it. A standby server stores nothing."""
+    with suppress(asyncpg.ReadOnlySQLTransactionError):
+        async with transaction(context) as conn:
+            await record_check(conn, LEDGER, findings)
+            if bill is not None:
+                difference = bill.billed_nano_usd - bill.settled_nano_usd
+                await record_check(conn, bill_check(provider), len(bill.findings), difference)
 
 
 async def _repair(context: typer.Context, actor: str, *, dry_run: bool, as_json: bool) -> Shown:
@@ -87,6 +107,8 @@ async def _repair(context: typer.Context, actor: str, *, dry_run: bool, as_json:
         if repair.repaired and not dry_run:
             detail = {"repaired": [_line(finding) for finding in repair.repaired[:100]]}
             await record(conn, actor, "ledger repair", "ledger", detail)
+        if not dry_run:
+            await record_check(conn, LEDGER, len(repair.remaining))
     code = ExitCode.FAILED if repair.remaining else ExitCode.DONE
     if as_json:
         report = {

@@ -20,7 +20,7 @@ from cli.options import (
     plain_text,
 )
 from cli.output import Shown, show
-from cli.session import session_of, transaction
+from cli.session import session_of, snapshot, transaction
 from core.domain.ids import UserId
 from core.domain.money import NanoUsd, usd_text
 from core.platform.urls import webhook_url
@@ -35,7 +35,8 @@ from core.store.accounts.users import (
     set_disabled,
     set_limits,
 )
-from core.store.operator import RefusedError, camel
+from core.store.measures.user_alarms import list_alarms
+from core.store.operator import RefusedError, camel, row_json
 from core.store.webhooks.endpoints import set_webhook_url
 
 app = typer.Typer(help="Create, list, limit, link and disable users.", no_args_is_help=True)
@@ -280,6 +281,24 @@ async def unlink(
             raise LookupError(f"no user is linked to {subject} of {issuer}")
         await record(conn, actor, "users unlink", user_id, detail)
     return show({"userId": user_id, **detail}, as_json)
+
+
+@app.command(epilog="Example: takeone-admin users alarms --days 1")
+async def alarms(
+    context: typer.Context,
+    *,
+    days: Annotated[int, typer.Option("--days", min=1, max=366, help="How far to look back.")] = 7,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=10_000, help="The number of rows to show.")
+    ] = 100,
+    as_json: AsJson = False,
+) -> Shown:
+    """List users whose spending rose suddenly, or who reached a monthly limit; the latest first."""
+    async with snapshot(context) as conn:
+        rows = [
+            row_json(asdict(alarm)) for alarm in await list_alarms(conn, days=days, limit=limit)
+        ]
+    return show(rows, as_json)
 
 
 @app.command()

@@ -21,8 +21,8 @@ export function ModelField({ name, input, model, value, onChange }) {
     return html`<${UploadField} name=${name} label=${label} type=${type} required=${input.required} value=${value} onChange=${onChange} />`;
   }
   if (!input) {
-    return html`<${Field} id=${name} label=${label} help=${`${model.id} does not take this.`}>
-      <input id=${name} disabled aria-describedby=${`${name}-help`} />
+    return html`<${Field} id=${name} label=${label}>
+      <input id=${name} disabled value="Not with this model" title=${`${model.id} does not take this.`} />
     <//>`;
   }
   const update = (event) => onChange(event.target.value);

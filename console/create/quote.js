@@ -31,7 +31,8 @@ export function useQuote(path, body) {
   return { quote: key && result.quote, error: key && result.error, isCurrent: result.key === key };
 }
 
-export function QuotePanel({ quote, error, isCurrent, left }) {
+/** steps: whether each step is listed with its price. left: what is left of the budget, in words. */
+export function QuotePanel({ quote, error, isCurrent, left, steps = true }) {
   return html`<${Panel} id="price" title="Price">
     <div aria-live="polite" class=${isCurrent ? "stack" : "stack stale"}>
       <${Problem} error=${error} />
@@ -39,17 +40,17 @@ export function QuotePanel({ quote, error, isCurrent, left }) {
       ${quote && html`
         <p class="price"><${Money} usd=${quote.expected} /> <span class="quiet">expected</span></p>
         <${Facts} items=${[
-          ["Between", html`<${Money} usd=${quote.low} /> and <${Money} usd=${quote.worst} />`],
+          ["Between", quote.low !== quote.worst && html`<${Money} usd=${quote.low} /> and <${Money} usd=${quote.worst} />`],
           ["Takes about", duration(quote.etaSeconds)],
         ]} />
-        <table>
+        ${steps && html`<table>
           <thead><tr><th>Step</th><th>Model</th><th class="number">At most</th></tr></thead>
           <tbody>${quote.jobs.map((job) => html`<tr key=${job.step}>
             <th scope="row">${job.step}</th>
             <td>${job.model}<br /><span class="quiet">${dollars(job.unitPrice)} per ${job.unit}</span></td>
             <td class="number">${job.reuse === "yes" ? "paid before" : html`<${Money} usd=${job.worst} />`}</td>
           </tr>`)}</tbody>
-        </table>
+        </table>`}
         ${quote.warnings.map(({ detail }) => html`<${Notice} kind="warn">${detail}<//>`)}`}
       ${left && html`<p class="quiet">${left}</p>`}
     </div>

@@ -9,10 +9,10 @@ const UNITS = ["B", "kB", "MB", "GB"];
 export function Files({ result }) {
   if (result.assets.length === 0) return null;
   return html`<${Panel} id="files" title="Files">
-    <div class="scroll"><table>
-      <thead><tr><th>Step</th><th>Kind</th><th>Facts</th><th class="number">Size</th><th>SHA-256</th><th></th></tr></thead>
+    <div class="scroll"><table class="fold">
+      <thead><tr><th>Step</th><th>Kind</th><th>Facts</th><th class="number">Size</th><th>SHA-256</th><th><span class="hidden">Download</span></th></tr></thead>
       <tbody>${result.assets.map((file) => html`<tr key=${file.id}>
-        <td>${file.step}</td><td>${file.kind}</td><td>${facts(file)}</td>
+        <th scope="row">${file.step}</th><td>${file.kind}</td><td>${facts(file)}</td>
         <td class="number">${size(file.sizeBytes)}</td>
         <td><${Copy} text=${file.sha256} label=${`${file.sha256.slice(0, 8)}…`} /></td>
         <td><a href=${downloadAddress(file.id)} download aria-label=${`Download the ${file.kind} of ${file.step}`}>Download</a></td>

@@ -96,12 +96,13 @@ function Summary({ execution, session }) {
       ["Held", cost.held !== "0" && html`<${Money} usd=${cost.held} />`],
       ["At most", html`<${Money} usd=${cost.estimated} />`],
       ["Saved by reuse", cost.saved !== "0" && html`<${Money} usd=${cost.saved} />`],
+      ["Prompt", execution.prompt !== titleOf(execution) && execution.prompt],
       ["Kind", TYPE_NAMES[execution.type]],
       ["Created", html`<${Time} at=${execution.createdAt} form="short" />`],
       ["Took", ended],
       ["Generation", generation > 1 && String(generation)],
       ...Object.entries(metadata).map(([name, value]) => [name, String(value)]),
       ["Workflow", workflow && html`<a href=${workflow} target="_blank" rel="noreferrer">Temporal Web UI</a>`],
-    ].filter(([, value]) => value)} />
+    ]} />
   <//>`;
 }

@@ -16,7 +16,7 @@ const STATES = {
 
 export function Timeline({ timeline }) {
   const { data, error, reload } = timeline;
-  const entries = data?.data.map((entry) => ({ ...entry, words: wordsOf(entry) })).filter(({ words }) => words);
+  const entries = data && inWords(data.data);
   return html`<${Panel} id="timeline" title="Timeline">
     <${Problem} error=${error} again=${reload} />
     ${!data && !error && html`<${Loading} what="the timeline" />`}
@@ -26,18 +26,30 @@ export function Timeline({ timeline }) {
   <//>`;
 }
 
-function wordsOf({ type, data, sequence }) {
+/** Return the entries that have something new to say. */
+function inWords(entries) {
+  const said = [];
+  let status = "";
+  for (const entry of entries) {
+    const words = wordsOf(entry, status);
+    if (words && words !== said.at(-1)?.words) said.push({ ...entry, words });
+    if (entry.data.status) status = entry.data.status;
+  }
+  return said;
+}
+
+function wordsOf({ type, data, sequence }, statusBefore) {
   if (type === "job") return jobWords(data);
   if (type === "cost") return costWords(data, sequence);
   if (type === "end") return data.error ? `Ended: ${data.error.message}` : `Ended: ${data.status}`;
-  return type === "progress" && data.status === "running" && !data.currentJob && data.completedJobs.length === 0
-    ? "Started" : null;
+  return data.status === "running" && statusBefore !== "running" ? "Started" : null;
 }
 
 function jobWords(job) {
   const words = STATES[job.state] ?? job.state;
   const where = job.state === "submitted" ? ` by ${job.provider}` : "";
   const again = job.state === "submitting" && job.tries > 1 ? ` (send ${job.tries})` : "";
+  if (job.orphan) return `${job.step}: send ${job.tries} ${words}`;
   return `${job.step} ${words}${where}${again}`;
 }
 

@@ -5,8 +5,8 @@ import { Button, Facts, Panel, Problem } from "../shared/parts.js";
 import { useAction, useResource } from "../shared/resource.js";
 import { may } from "../shared/session.js";
 import { Status } from "../shared/status.js";
-import { Time } from "../shared/time.js";
 import { html } from "../shared/view.js";
+import { Attempts } from "../webhooks/attempts.js";
 
 export function WebhookPanel({ execution, session }) {
   const { webhook } = execution;
@@ -29,19 +29,9 @@ function Deliveries({ eventId, session }) {
   });
   return html`
     <${Problem} error=${error} again=${reload} />
-    <ol class="attempts">${data?.attemptLog.map((attempt) => html`<li key=${`${attempt.delivery}/${attempt.number}`}>
-      <${Time} at=${attempt.startedAt} form="clock" />
-      <span>${outcome(attempt)}</span>
-      ${attempt.responseExcerpt && html`<code class="wrap quiet">${attempt.responseExcerpt}</code>`}
-    </li>`)}</ol>
+    ${data && html`<${Attempts} log=${data.attemptLog} />`}
     <${Problem} error=${resend.error} />
     ${may(session, "admin") && html`<div class="actions">
       <${Button} busy=${resend.busy} onClick=${resend.run}>Send again<//>
     </div>`}`;
-}
-
-function outcome({ statusCode, error, durationMs }) {
-  if (durationMs === null) return "in progress";
-  const answer = statusCode === null ? "no answer" : `answered ${statusCode}`;
-  return `${answer} after ${durationMs} ms${error ? `: ${error}` : ""}`;
 }

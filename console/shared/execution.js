@@ -10,10 +10,10 @@ const TYPES = {
 
 export const TYPE_NAMES = TYPES;
 
-/** Return a title: the prompt, a name in the metadata, or the kind of the order. */
+/** Return a title: a name in the metadata, the prompt, or the kind of the order. */
 export function titleOf(execution) {
   const { prompt, metadata } = execution;
-  return String(prompt || metadata.title || metadata.name || TYPES[execution.type] || execution.type);
+  return String(metadata.title || metadata.name || prompt || TYPES[execution.type] || execution.type);
 }
 
 /** Return the distinct models of the steps, without their owners' names. */

@@ -65,7 +65,7 @@ export function Dialog({ title, onClose, children }) {
 /** A list of names and values. */
 export const Facts = ({ items }) =>
   html`<dl class="facts">${items
-    .filter((item) => item && item[1] !== null && item[1] !== undefined && item[1] !== "")
+    .filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false)
     .map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 /** Text to copy, such as an id. */

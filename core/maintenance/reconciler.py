@@ -21,6 +21,7 @@ from core.maintenance.decisions import DecisionRepairs
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.retention import Retention
+from core.maintenance.user_alarms import UserAlarms
 from core.maintenance.workflow_repairs import WorkflowRepairs
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
@@ -150,9 +151,11 @@ class Reconciler:
 
 async def attempt(task: ReconcilerTask) -> None:
     """Run a task once within its time limit. Errors are logged; the next run tries again."""
+    began = time.monotonic()
     try:
         async with asyncio.timeout(TASK_SECONDS):
             await task.run()
+        metrics.RECONCILER_TASK_SECONDS.labels(task.name).set(time.monotonic() - began)
         metrics.RECONCILER_SUCCESS.labels(task.name).set_to_current_time()
     except UNREACHABLE as error:
         log.warning("reconciler.temporal_unreachable", task=task.name, reason=type(error).__name__)
@@ -172,15 +175,22 @@ def build_reconciler(
     admission: ProviderAdmission,
     task_queues: Sequence[str],
     retention_days: Mapping[DataKind, int] | None = None,
+    user_spend_alarm_usd: int = 0,
 ) -> Reconciler:
-    """Return a reconciler with all its tasks. retention_days: by kind; a missing kind is kept."""
+    """Return a reconciler with all its tasks.
+
+    retention_days: by kind; a missing kind is kept. user_spend_alarm_usd: dollars in an hour from
+    which a user may be reported; 0: none.
+    """
     repairs = WorkflowRepairs(client=client, database=database, executions=executions)
     decisions = DecisionRepairs(client=client, database=database)
     cleanup = Cleanup(database=database, objects=objects)
     retention = Retention(database=database, days=retention_days or {})
+    alarms = UserAlarms(database=database, spend_usd=user_spend_alarm_usd)
     gauges = Gauges(
         client=client,
         database=database,
+        limits=executions.limits,
         provider_names=open_bills.providers.names,
         task_queues=task_queues,
     )
@@ -201,22 +211,35 @@ def build_reconciler(
             task(name="delete_idempotency_keys", run=cleanup.delete_idempotency_keys),
             task(name="erase_provider_keys", run=cleanup.erase_provider_keys),
             task(name="delete_unused_listening", run=cleanup.delete_unused_listening),
-            task(name="measure_jobs", run=gauges.measure_jobs),
+            *_measurements(gauges, admission, database),
             task(
-                name="measure_undelivered_spend",
-                run=gauges.measure_undelivered_spend,
+                name="report_spend_spikes",
+                run=alarms.report_spikes,
                 every_seconds=EVERY_MINUTE,
             ),
-            task(
-                name="measure_provider_queues",
-                run=lambda: admission.measure_queues(database),
-                every_seconds=EVERY_MINUTE,
-            ),
-            task(
-                name="measure_durations",
-                run=gauges.measure_durations,
-                every_seconds=EVERY_MINUTE,
-            ),
-            task(name="measure_queues", run=gauges.measure_queues),
         ),
     )
+
+
+def _measurements(
+    gauges: Gauges, admission: ProviderAdmission, database: Database
+) -> list[ReconcilerTask]:
+    """Return the tasks that only measure."""
+    often = {
+        "measure_jobs": gauges.measure_jobs,
+        "measure_executions": gauges.measure_executions,
+        "measure_money": gauges.measure_money,
+        "measure_queues": gauges.measure_queues,
+    }
+    every_minute = {
+        "measure_undelivered_spend": gauges.measure_undelivered_spend,
+        "measure_provider_queues": lambda: admission.measure_queues(database),
+        "measure_durations": gauges.measure_durations,
+    }
+    return [
+        *(ReconcilerTask(name=name, run=run) for name, run in often.items()),
+        *(
+            ReconcilerTask(name=name, run=run, every_seconds=EVERY_MINUTE)
+            for name, run in every_minute.items()
+        ),
+    ]

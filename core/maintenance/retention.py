@@ -12,6 +12,9 @@ from core.store.executions.retention import DataKind, delete_expired
 
 log = get_logger(__name__)
 
+for _kind in DataKind:
+    RETENTION_DELETED.labels(_kind)  # start at zero, so that the first is an increase
+
 BATCH: Final = 200
 EXECUTIONS_BATCH: Final = 20
 """An execution takes several statements, all in the transaction of its batch."""

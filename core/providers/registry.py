@@ -211,14 +211,18 @@ class Providers:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: ProviderSettings, *, now: Clock = time.time
+        cls,
+        settings: ProviderSettings,
+        *,
+        now: Clock = time.time,
+        transport: ProviderHttp | None = None,
     ) -> "AsyncGenerator[Providers]":
         """Open the HTTP clients of all providers. Nothing connects before the first call.
 
-        now: unix seconds. Raises ValueError for a malformed key.
+        now: unix seconds. transport: instead of a new one. Raises ValueError for a malformed key.
         """
         keys = {name: offer.key(settings) for name, offer in _OFFERS.items()}
-        async with ProviderHttp() as http:
+        async with transport or ProviderHttp() as http:
             yield cls(
                 [
                     _OFFERS[name].make(settings, http, now, key.get_secret_value())

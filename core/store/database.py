@@ -17,6 +17,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from core.domain.ids import UserId
+from core.platform.observability.metrics import DATABASE_POOL_IN_USE, DATABASE_POOL_WAIT, timed
 from core.store.login import (
     LoginRefusedError,
     UnsafeLoginError,
@@ -245,6 +246,17 @@ class Database:
         finally:
             pool.terminate()
 
+    @asynccontextmanager
+    async def _acquire(self) -> AsyncGenerator[Connection]:
+        """Use a connection of the pool. Raises TimeoutError."""
+        with timed(DATABASE_POOL_WAIT):
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        try:
+            with DATABASE_POOL_IN_USE.track_inprogress():
+                yield connection
+        finally:
+            await self._pool.release(connection)
+
     async def refuse_unsafe_login(self) -> None:
         """Check the login at the start of a process. Raises UnsafeLoginError, LoginRefusedError.
 
@@ -265,16 +277,14 @@ class Database:
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a transaction that sees and changes only this user's rows."""
         begin = f"BEGIN; {_set_user(user_id)}"
-        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        async with _follow(acquiring, begin) as connection:
+        async with _follow(self._acquire(), begin) as connection:
             yield connection
 
     @asynccontextmanager
     async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a read-only transaction of this user with one snapshot for all reads."""
         begin = f"{SNAPSHOT}; {_set_user(user_id)}"
-        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        async with _transact(acquiring, begin) as connection:
+        async with _transact(self._acquire(), begin) as connection:
             yield connection
 
     @asynccontextmanager
@@ -283,15 +293,13 @@ class Database:
 
         Only for authentication, callbacks, reconciliation and administration.
         """
-        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        async with _follow(acquiring, f"BEGIN; {SET_SYSTEM}") as connection:
+        async with _follow(self._acquire(), f"BEGIN; {SET_SYSTEM}") as connection:
             yield connection
 
     @asynccontextmanager
     async def reading_all(self) -> AsyncGenerator[Connection]:
         """Open a read-only transaction over all users with one snapshot for all reads."""
-        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        async with _transact(acquiring, f"{SNAPSHOT}; {SET_SYSTEM}") as connection:
+        async with _transact(self._acquire(), f"{SNAPSHOT}; {SET_SYSTEM}") as connection:
             yield connection
 
     @asynccontextmanager
@@ -301,7 +309,7 @@ class Database:
         For database functions that set their role themselves: their locks end with the statement,
         not after another round trip.
         """
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        async with self._acquire() as connection:
             yield connection
 
     @asynccontextmanager

@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
 from typing import cast
 
-from deploy.local.config import Config, Ports, read_config, variable_of
+from deploy.local.config import Config, Ports, read_config, read_some_keys, variable_of
 from deploy.local.demo.prices import StepPrice, video_price
 from deploy.local.demo.run import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
+from deploy.local.drill.run import drill
 from deploy.local.keys import keep_keys
+from deploy.local.live_check.run import Limits, ask, live_check
 from deploy.local.ports import is_free
 from deploy.local.product import product_environment
 from deploy.local.servers.process import LocalError
@@ -29,9 +34,14 @@ def main() -> int:
     if options.pipeline and (options.live or options.command != "demo"):
         _parser().error("--pipeline is an option of demo, and runs in the sandbox: without --live")
     try:
-        config = read_config(os.environ, live=options.live)
+        config = read_config(os.environ, live=options.live, observe=options.observe)
         if options.command == "admin":
             return administer(config, rest)
+        if options.command == "drill":
+            config = replace(config, folder=config.folder / "drill")
+            return asyncio.run(run(config, partial(drill, say=say)))
+        if options.command == "live-check":
+            return asyncio.run(_check_live(config, options.max_usd, sandbox=options.sandbox))
         is_up = options.command == "up"
         action = stay_up if is_up else _demo_action(config, pipeline=options.pipeline)
         return 0 if action is None else asyncio.run(run(config, action))
@@ -72,6 +82,22 @@ async def run(config: Config, action: Action) -> int:
 async def _start_and(stack: Stack, action: Action) -> int:
     await stack.start()
     return await action(stack)
+
+
+async def _check_live(config: Config, max_usd: Decimal, *, sandbox: bool) -> int:
+    """Run the live check on a stack of its own; with the sandbox, nothing is spent or asked."""
+    if sandbox:
+        config = replace(config, folder=config.folder / "live-check")
+        limits = Limits(max_usd=max_usd, confirm=lambda _total: True)
+    else:
+        keys = read_some_keys(os.environ)
+        config = replace(config, folder=config.folder / "live", live=keys, sandbox_seconds=None)
+        limits = Limits(max_usd=max_usd, confirm=ask)
+
+    async def action(stack: Stack) -> int:
+        return await live_check(stack, limits, say)
+
+    return await run(config, action)
 
 
 async def stay_up(stack: Stack) -> int:
@@ -156,11 +182,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "command",
-        choices=["up", "demo", "admin"],
-        help="up: start and keep running; demo: also make one video; admin …: python -m cli for the running stack",
+        choices=["up", "demo", "admin", "drill", "live-check"],
+        help="up: start and keep running; demo: also make one video; admin …: python -m cli for the running stack; "
+        "drill: lose and restore a database; live-check: buy the cheapest things at each provider once",
     )
     parser.add_argument(
         "--live", action="store_true", help="use the real providers; this spends money"
+    )
+    parser.add_argument(
+        "--max-usd", type=Decimal, default=Decimal(1), help="of live-check: the most it may spend"
+    )
+    parser.add_argument(
+        "--sandbox", action="store_true", help="of live-check: use the sandbox; this spends nothing"
+    )
+    parser.add_argument(
+        "--observe",
+        action="store_true",
+        help="also run Prometheus with the rules of deploy/prometheus/, if it is installed",
     )
     parser.add_argument(
         "--pipeline",

@@ -34,6 +34,7 @@ class Ports:
     worker_metrics: int = 9102
     worker_sdk_metrics: int = 9103
     temporal_metrics: int = 9104
+    prometheus: int = 9090
 
     @property
     def s3_all(self) -> tuple[int, ...]:
@@ -48,10 +49,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKeys:
-    """Real provider keys, for --live only."""
+    """Real provider keys, for --live and live-check only. "": none."""
 
     fal_key: str
     replicate_api_token: str
+    elevenlabs_api_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Config:
     receivers: host:port of the webhook receivers on this machine; webhooks reach no other port.
     encrypt_payloads: encrypt the payloads that Temporal stores. A codec endpoint decrypts them for
     the Web UI.
+    observe: run Prometheus too, if it is installed.
     """
 
     folder: Path
@@ -80,6 +83,7 @@ class Config:
     sandbox_seconds: SandboxSeconds | None = None
     receivers: tuple[str, ...] = DEFAULT_RECEIVERS
     encrypt_payloads: bool = False
+    observe: bool = False
 
     @property
     def logs(self) -> Path:
@@ -106,7 +110,7 @@ class Config:
         return f"http://127.0.0.1:{self.ports.codec}"
 
 
-def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
+def read_config(environment: Mapping[str, str], *, live: bool, observe: bool = False) -> Config:
     """Return the configuration that the environment describes.
 
     Raise LocalError for an invalid port or a missing key.
@@ -119,6 +123,7 @@ def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
         live=_read_keys(environment) if live else None,
         receivers=_read_receivers(environment),
         sandbox_seconds=None if live else _read_sandbox_seconds(environment),
+        observe=observe,
         encrypt_payloads=_yes_or_no("TEMPORAL_ENCRYPT_PAYLOADS", environment),
     )
 
@@ -180,6 +185,15 @@ def _read_sandbox_seconds(environment: Mapping[str, str]) -> SandboxSeconds:
         raise LocalError(
             f"SANDBOX_IMAGE_SECONDS and SANDBOX_VIDEO_SECONDS must be numbers: {error}"
         ) from None
+
+
+def read_some_keys(environment: Mapping[str, str]) -> ProviderKeys:
+    """Return the keys of the providers that the environment has. Raise LocalError without any."""
+    names = ("FAL_KEY", "REPLICATE_API_TOKEN", "ELEVENLABS_API_KEY")
+    values = {name.lower(): environment.get(name, "") for name in names}
+    if not any(values.values()):
+        raise LocalError(f"Set the key of at least one provider: {', '.join(names)}")
+    return ProviderKeys(**values)
 
 
 def _read_keys(environment: Mapping[str, str]) -> ProviderKeys:

@@ -4,6 +4,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -80,10 +81,8 @@ def _private_hosts(config: Config) -> list[str]:
 
 def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
     if config.live is not None:
-        return {
-            "FAL_KEY": config.live.fal_key,
-            "REPLICATE_API_TOKEN": config.live.replicate_api_token,
-        }
+        live = {name.upper(): value for name, value in asdict(config.live).items()}
+        return {name: value for name, value in live.items() if value}
     expected: dict[str, str] = {}
     if config.sandbox_seconds is not None:
         expected = {

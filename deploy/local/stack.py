@@ -25,6 +25,7 @@ from deploy.local.product import (
 )
 from deploy.local.servers.postgres import postgres
 from deploy.local.servers.process import LocalError, Part, PartFailedError, Running, start
+from deploy.local.servers.prometheus import MISSING, find_prometheus, prometheus
 from deploy.local.servers.s3 import s3
 from deploy.local.servers.temporal import temporal
 
@@ -48,6 +49,7 @@ PART_NAMES = {
     "WORKER_METRICS_PORT": "metrics of the worker",
     "WORKER_SDK_METRICS_PORT": "metrics of the worker's Temporal SDK",
     "TEMPORAL_METRICS_PORT": "metrics of Temporal",
+    "PROMETHEUS_PORT": "Prometheus",
 }
 
 Say = Callable[[str], None]
@@ -99,7 +101,17 @@ class Stack:
         processes = [api(config, self.environment), worker(config, self.environment)]
         if config.encrypt_payloads:
             processes.append(codec(config, self.environment))
+        if config.observe:
+            processes += self._observers()
         await self.run_parts(processes)
+
+    def _observers(self) -> list[Part]:
+        """Return Prometheus, or say that it is not installed."""
+        program = find_prometheus()
+        if program is None:
+            self._say(MISSING)
+            return []
+        return [prometheus(program, self.config)]
 
     async def run_parts(self, *stages: list[Part]) -> None:
         """Start processes stage by stage, and from then on restart each that ends."""
@@ -233,6 +245,8 @@ def check_ports(config: Config) -> None:
         if variable.startswith("SANDBOX_") and config.live is not None:
             continue
         if variable == "CODEC_PORT" and not config.encrypt_payloads:
+            continue
+        if variable == "PROMETHEUS_PORT" and not config.observe:
             continue
         if not is_free(port):
             raise LocalError(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from docs.generate import (
+    alerts,
     architecture_picture,
     command_line,
     configuration,
@@ -21,6 +22,7 @@ from docs.generate.markdown import ROOT
 
 REFERENCE = ROOT / "docs/reference"
 PAGES: Final[dict[Path, Callable[[], str]]] = {
+    ROOT / "docs/how-to/answer-alerts.md": alerts.render,
     ROOT / "docs/images/architecture.svg": architecture_picture.render,
     REFERENCE / "cli.md": command_line.render,
     REFERENCE / "configuration.md": configuration.render,

@@ -23,7 +23,7 @@ BODY = {
 }
 FIELDS = {
     "id", "type", "status", "generation", "progress", "currentJob", "completedJobs", "failedJobs", "jobs", "result",
-    "error", "cost", "webhook", "metadata", "createdAt", "updatedAt", "template", "waitingFor",
+    "error", "cost", "webhook", "metadata", "createdAt", "updatedAt", "template", "prompt", "waitingFor",
     "queue", "eta",
 }  # fmt: skip
 

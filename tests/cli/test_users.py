@@ -41,6 +41,7 @@ async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> N
     limits = (await run_admin(url, "users", "set-limits", user, "--monthly-videos", "none")).json
     assert limits == {"userId": user, "monthlyVideos": None, "monthlyUsd": "0.003", **loads}
 
+    assert (await run_admin(url, "users", "alarms", "--days", "1")).json == []
     key = (
         await run_admin(url, "keys", "create", user, "--name", "laptop", "--expires-days", "30")
     ).json

@@ -17,6 +17,7 @@ from deploy.local.keys import keep_keys
 from deploy.local.leftovers import Started, exclusive, note_started, stop_leftovers
 from deploy.local.product import product_environment, without_foreign
 from deploy.local.servers.process import LocalError, Part
+from deploy.local.servers.prometheus import find_prometheus, prometheus
 from deploy.local.stack import PART_NAMES, Stack, check_disk, check_ports, prepared
 from tests.support.stack_ports import free_stack_ports
 
@@ -124,6 +125,29 @@ def test_config_lists_receivers_of_the_caller(tmp_path: Path) -> None:
     assert read_config(outer, live=False).receivers == ("localhost:3000",)
     with pytest.raises(LocalError, match="ALLOWED_PRIVATE_HOSTS must list host:port"):
         read_config(outer | {"ALLOWED_PRIVATE_HOSTS": "localhost"}, live=False)
+
+
+def test_prometheus_is_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    assert find_prometheus() is None
+    program = programs / "prometheus"
+    program.touch(mode=0o755)
+    assert find_prometheus() == program
+    config = read_config({"TAKEONE_DATA_DIR": str(tmp_path)}, live=False, observe=True)
+    part = prometheus(program, config)
+    part.prepare()
+    written = json.loads((tmp_path / "prometheus/prometheus.json").read_text())
+    assert {
+        (each["job_name"], *each["static_configs"][0]["targets"])
+        for each in written["scrape_configs"]
+    } == {
+        ("takeone-api", "127.0.0.1:9101"),
+        ("takeone-worker", "127.0.0.1:9102"),
+        ("takeone-sdk", "127.0.0.1:9103"),
+        ("temporal", "127.0.0.1:9104"),
+    }
 
 
 async def test_data_folder_is_private(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ async def test_a_model_is_found_by_its_id(shop: Shop) -> None:
     assert (model["id"], model["object"], model["owned_by"]) == (FAL_VIDEO, "model", "fal")
     with pytest.raises(RefusedError) as caught:
         await shop.client.model("sora-2")
-    assert (caught.value.kind, caught.value.code) == ("NotFoundError", "not_found")
+    assert (caught.value.kind, caught.value.code) == ("NotFoundError", "model_not_found")
 
 
 REFUSALS: Final[list[tuple[dict[str, Any], str, str, str]]] = [
@@ -331,12 +331,13 @@ async def test_what_cannot_be_ordered_names_its_field(
 async def test_a_file_of_sound_is_refused_by_its_bytes(shop: Shop) -> None:
     error = await shop.refused(silence("wav", "pcm_s16le", seconds=0.1))
     assert (error.status, error.param) == (400, "input_reference"), error
+    assert "kind image, not audio" in error.message, error
 
 
 async def test_a_price_above_max_cost_is_refused(shop: Shop) -> None:
     error = await shop.refused(max_cost="0.01")
-    assert (error.status, error.code) == (402, "max_cost_exceeded")
-    assert "0.01" in error.message
+    assert (error.status, error.code, error.param) == (402, "max_cost_exceeded", "max_cost")
+    assert "max_cost is 0.01 USD" in error.message
 
 
 async def test_a_key_without_money_is_refused(shop: Shop) -> None:

@@ -78,6 +78,7 @@ CHECKED: Mapping[str, str] = {
     "budget_month": "'2026-01-01'",
     "execution_events.type": "'job'",
     "stream_tickets.ticket_sha256": "'{token}'",
+    "console_tickets.ticket_sha256": "'{token}'",
 }
 """Values of columns with a CHECK constraint."""
 CREATED_WITH_USER = ("users", "secrets")

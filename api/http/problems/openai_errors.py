@@ -37,6 +37,8 @@ _CODES: Final[Mapping[str, str]] = {
     "invalid": "invalid_request",
 }
 """The codes of faults for which OpenAI has a code of its own."""
+_PARAMS: Final[Mapping[str, str]] = {FailureCode.MAX_COST_EXCEEDED: "max_cost"}
+"""The field that a failure without faulty fields is about."""
 _HOPELESS: Final = frozenset(
     {
         FailureCode.PROVIDER_NOT_ACCEPTING,
@@ -58,12 +60,13 @@ def openai_document(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a problem document with the member `error`. Fields are named as below /v1."""
     status = openai_status(document["status"])
     fields = [_renamed(each) for each in document.get("errors", ())]
-    renamed = {"errors": fields, "detail": _sentences(fields)} if fields else {}
+    detail = _sentences(fields) if fields else str(document["detail"])
+    renamed = {"errors": fields, "detail": detail} if fields else {}
     code = str(fields[0].get("code", document["code"])) if fields else document["code"]
     error = {
-        "message": renamed.get("detail", document["detail"]),
+        "message": detail.replace("maxCost", "max_cost"),
         "type": _TYPES.get(status, INVALID if status < 500 else "server_error"),
-        "param": fields[0]["field"] if fields else None,
+        "param": fields[0]["field"] if fields else _PARAMS.get(document["code"]),
         "code": _CODES.get(code, code),
     }
     return {**document, "status": status, **renamed, "error": error}
@@ -85,7 +88,10 @@ def _renamed(error: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sentences(errors: Sequence[Mapping[str, Any]]) -> str:
-    return " ".join(f"{error['field']}: {error['detail']}{_allowed(error)}." for error in errors)
+    return " ".join(
+        f"{error['field']}: {error['detail'].removesuffix('.')}{_allowed(error)}."
+        for error in errors
+    )
 
 
 def _allowed(error: Mapping[str, Any]) -> str:

@@ -72,6 +72,7 @@ export class ExecutionFailedError extends TakeoneError {
             [key: string]: unknown;
         };
         progress: number;
+        prompt: string | null;
         queue: import("../types/schema.js").components["schemas"]["Queue"] | null;
         result: {
             [key: string]: unknown;

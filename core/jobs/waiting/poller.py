@@ -71,6 +71,8 @@ NOT_PENDING: Final = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 ACCEPTED: Final = "accepted"
 UNREACHED: Final = "unreachable"
 NOT_WAITING: Final = "not_pending"
+for _outcome in (ACCEPTED, UNREACHED, NOT_WAITING):
+    metrics.WAITS_COMPLETED.labels(_outcome)  # start at zero, so that the first is an increase
 
 
 def wait_activity_ids(job: JobRecord) -> tuple[str, ...]:

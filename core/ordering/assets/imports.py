@@ -71,6 +71,7 @@ ACCEPTED: Final = (
     "Accepted are JPEG, PNG and WebP pictures, MP4, WebM and QuickTime videos, and MP3, WAV, Ogg, "
     "FLAC and M4A sound."
 )
+ACCEPTED_PICTURES: Final = "Accepted are JPEG, PNG and WebP pictures."
 ANIMATED: Final = "The picture is animated. Send a still picture, or a video."
 DAMAGED: Final = "The file is cut off or damaged: it cannot be read to its end."
 NO_PICTURE: Final = "The video has no picture. Send sound as MP3, WAV, Ogg, FLAC or M4A."
@@ -181,7 +182,8 @@ class AssetImporter:
         content_type = content_type_of(head[:SNIFF_BYTES])
         kind = None if content_type is None else kind_of(content_type)
         if content_type is None or kind is None or content_type in MADE_ONLY:
-            raise MediaUnsupportedError(ACCEPTED)
+            pictures = expected is MediaKind.IMAGE
+            raise MediaUnsupportedError(ACCEPTED_PICTURES if pictures else ACCEPTED)
         if expected not in (None, kind):
             raise MediaUnsupportedError(f"The file must be of the kind {expected}, not {kind}.")
         limit = self.limits.max_bytes_of(kind)

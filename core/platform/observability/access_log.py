@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from core.platform.observability.logging import get_logger
-from core.platform.observability.metrics import API_REQUEST_DURATION
+from core.platform.observability.metrics import API_REQUEST_DURATION, API_RESPONSES
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -21,6 +21,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
 
 log = get_logger(__name__)
+
+for _first_digit in "2345":
+    API_RESPONSES.labels(f"{_first_digit}xx")  # start at zero, so that the first is an increase
 
 
 class AccessLog:
@@ -62,6 +65,8 @@ def _record(scope: Message, status: int, seconds: float, answered_seconds: float
     API_REQUEST_DURATION.labels(route, method, str(status)).observe(answered_seconds)
     if route in _QUIET_ROUTES and status < 400:
         return
+    if route not in _QUIET_ROUTES:
+        API_RESPONSES.labels(f"{status // 100}xx").inc()
     # The redactor removes the token of a callback's path, as in any text.
     log.info(
         "http.request_served",

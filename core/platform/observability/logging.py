@@ -56,7 +56,10 @@ def configure_logging(
     renderer = _text_renderer() if log_format == "text" else structlog.processors.JSONRenderer()
 
     def redact(_logger: object, _method: str, fields: Fields) -> Fields:
-        return cast("Fields", redactor.fields(cast("MutableMapping[object, object]", fields)))
+        # The time is ours. Its colons would apply every pattern to it.
+        at = fields.pop("time")
+        redacted = redactor.fields(cast("MutableMapping[object, object]", fields))
+        return {"time": at, **redacted}
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

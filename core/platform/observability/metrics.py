@@ -1,26 +1,18 @@
-"""All Prometheus metrics, and the listener that serves them.
+"""All Prometheus metrics.
 
 Label values come from bounded sets (types, providers, models, outcomes, routes), never from ids,
 URLs or error texts. Counters start at zero with each process; Prometheus aggregates over processes.
 The Temporal SDK serves its own metrics, including worker slots, on SDK_METRICS_PORT.
 """
 
-import errno
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from threading import Thread
 from typing import Final, Protocol
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    start_http_server,
-)
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # a second series of each counter and histogram, which nothing reads
 
 # API requests: from one that reads a row to one that waits for a cancel (5 s).
 _REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -122,6 +114,11 @@ WAITS_COMPLETED = Counter(
     "Completions of waiting activities, by what Temporal returned.",
     ["outcome"],
 )
+RECONCILER_TASK_SECONDS = Gauge(
+    "takeone_reconciler_task_seconds",
+    "How long the last successful run of a task of the reconciler took in this process.",
+    ["task"],
+)
 RECONCILER_SUCCESS = Gauge(
     "takeone_reconciler_last_success_timestamp_seconds",
     "When a task of the reconciler last succeeded in this process, in seconds since 1970.",
@@ -132,10 +129,64 @@ JOBS_UNKNOWN = Gauge(
     "Jobs whose create request has an unknown outcome and is being looked up.",
     ["provider"],
 )
+JOBS_UNKNOWN_OLDEST = Gauge(
+    "takeone_jobs_unknown_oldest_seconds",
+    "Time since the oldest create request with an unknown outcome.",
+    ["provider"],
+)
 OPEN_BILLS = Gauge(
     "takeone_open_bills",
     "Jobs of ended executions whose real cost is not known yet; investigate a lasting value.",
     ["provider"],
+)
+OPEN_BILLS_OLDEST = Gauge(
+    "takeone_open_bills_oldest_seconds",
+    "Time since the end of the job or execution with the oldest open bill.",
+    ["provider"],
+)
+EXECUTIONS_OPEN = Gauge(
+    "takeone_executions_open", "Executions that have not ended, queued or running.", ["status"]
+)
+EXECUTIONS_OPEN_OLDEST = Gauge(
+    "takeone_executions_open_oldest_seconds",
+    "Time since the oldest of them was queued. It may wait for a slot of its user.",
+    ["status"],
+)
+EXECUTIONS_LATE = Gauge(
+    "takeone_executions_late",
+    "Executions that do not progress: stalled (queued although their user has a free slot) or "
+    "overdue (running past their deadline).",
+    ["reason"],
+)
+EXECUTIONS_LATE_OLDEST = Gauge(
+    "takeone_executions_late_oldest_seconds",
+    "For how long the first of them has been stalled or overdue.",
+    ["reason"],
+)
+HELD_NANO_USD = Gauge(
+    "takeone_held_nano_usd", "Money held for open jobs, in nano-dollars.", ["provider"]
+)
+HOLD_OLDEST = Gauge("takeone_hold_oldest_seconds", "Time since the oldest hold.", ["provider"])
+SERVICE_DAY_NANO_USD = Gauge(
+    "takeone_service_day_nano_usd",
+    "Today's (UTC) held and settled money of all users, and the daily spending cap if there is "
+    "one, in nano-dollars.",
+    ["kind"],
+)
+SUBMITS_PAUSED = Gauge(
+    "takeone_submits_paused",
+    "Pauses of paid calls, by scope: all, database, provider or user.",
+    ["scope"],
+)
+WEBHOOKS_PENDING = Gauge(
+    "takeone_webhooks_pending",
+    "Webhooks whose delivery has not ended, also between two attempts.",
+    ["type"],
+)
+WEBHOOKS_PENDING_OLDEST = Gauge(
+    "takeone_webhooks_pending_oldest_seconds",
+    "Age of the oldest delivery that has not ended.",
+    ["type"],
 )
 ORPHAN_JOBS = Counter(
     "takeone_orphan_jobs_total",
@@ -151,6 +202,35 @@ FAILOVERS = Counter(
     "takeone_failovers_total",
     "Steps that continue at an alternative model after a job that cost nothing.",
     ["provider", "model", "next_provider", "next_model"],
+)
+LEDGER_CHECK_TIME = Gauge(
+    "takeone_ledger_check_timestamp_seconds",
+    "When the ledger was last checked, in seconds since 1970; 0: never.",
+    ["check"],
+)
+LEDGER_CHECK_FINDINGS = Gauge(
+    "takeone_ledger_check_findings", "Findings of the last check of the ledger.", ["check"]
+)
+BILL_CHECK_FINDINGS = Gauge(
+    "takeone_bill_check_findings",
+    "Lines that differ in the last comparison with a provider's bill.",
+    ["provider"],
+)
+BILL_DIFFERENCE_NANO_USD = Gauge(
+    "takeone_bill_difference_nano_usd",
+    "Billed less settled money in the last comparison with a provider's bill, in nano-dollars. "
+    "Jobs without a cost yet are part of it.",
+    ["provider"],
+)
+USER_SPEND_SPIKES = Counter(
+    "takeone_user_spend_spikes_total",
+    "Users whose orders of one hour cost more than on any of their last seven days; at most one "
+    "for each user and day.",
+)
+USER_BUDGET_ALERTS = Counter(
+    "takeone_user_budget_alerts_total",
+    "Users who reached a percentage of a monthly limit; one for each user, month and percentage.",
+    ["measure", "percent"],
 )
 CHARGE_CONFLICTS = Counter(
     "takeone_charge_conflicts_total",
@@ -200,6 +280,16 @@ RETENTION_DELETED = Counter(
     "Executions, sends, callbacks, webhooks, attempts and files deleted by their retention.",
     ["kind"],
 )
+WEBHOOK_FIRST_ATTEMPT = Histogram(
+    "takeone_webhook_first_attempt_seconds",
+    "Time from an event to the first attempt of its first delivery.",
+    buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 3600.0),
+)
+API_RESPONSES = Counter(
+    "takeone_api_responses_total",
+    "Responses of the API by class of their status, without probes.",
+    ["class"],
+)
 API_REQUEST_DURATION = Histogram(
     "takeone_api_request_duration_seconds",
     "Response time of a request, by route template.",
@@ -207,6 +297,15 @@ API_REQUEST_DURATION = Histogram(
     buckets=_REQUEST_BUCKETS,
 )
 EVENT_STREAMS = Gauge("takeone_event_streams", "Open event streams of this API process.")
+BUILD_INFO = Gauge("takeone_build_info", "1 for the version of this process.", ["version"])
+DATABASE_POOL_IN_USE = Gauge(
+    "takeone_database_pool_in_use", "Connections to PostgreSQL that this process is using."
+)
+DATABASE_POOL_WAIT = Histogram(
+    "takeone_database_pool_wait_seconds",
+    "Wait of a transaction for a connection to PostgreSQL.",
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 8.0),
+)
 TASK_QUEUE_BACKLOG = Gauge(
     "takeone_task_queue_backlog",
     "Tasks that wait in Temporal for a worker, by kind: workflow or activity.",
@@ -232,47 +331,6 @@ MEDIA_SCRATCH_RESERVED = Gauge(
     "takeone_media_scratch_reserved_bytes",
     "Disk space that running media steps have reserved.",
 )
-
-
-class MetricsPortError(Exception):
-    """The metrics listener cannot be opened; the text is one line for the operator."""
-
-
-class MetricsServer:
-    """The listener of `/metrics`. Close it with `stop`; safe to repeat."""
-
-    def __init__(self, server: WSGIServer, thread: Thread) -> None:
-        self._server = server
-        self._thread = thread
-        self.port: int = server.server_port
-
-    def stop(self) -> None:
-        """Stop the listener and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def start_metrics_server(
-    host: str, port: int, registry: CollectorRegistry = REGISTRY
-) -> MetricsServer | None:
-    """Serve `/metrics` in a thread of its own, or return None for port 0.
-
-    Raise MetricsPortError if the port cannot be opened.
-    """
-    if port == 0:
-        return None
-    try:
-        return MetricsServer(*start_http_server(port, addr=host, registry=registry))
-    except OSError as error:
-        reason = (
-            "is already in use"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be opened ({error.strerror})"
-        )
-        raise MetricsPortError(
-            f"METRICS_PORT: {host}:{port} {reason}; choose another port, or 0 for none"
-        ) from error
 
 
 class _Timed(Protocol):

@@ -3,12 +3,15 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, cast
 
 REDACTED: Final = "[redacted]"
 MAX_TEXT_CHARACTERS = 16_000  # a vendor's page or a data URI must not fill the log
 MIN_SECRET_CHARACTERS = 8  # shorter values would blank out ordinary words
 MAX_DEPTH = 8
+MAX_NAMES = 256
+"""Field names that are remembered. Ours are constants, so nearly all are."""
 
 _SENSITIVE_NAMES = (
     r"authorization|cookie|password|passwd|secret|secret[_-]?access[_-]?key|(?:x[ni]?[_-])?api[_-]?key|fal[_-]?key"
@@ -104,6 +107,7 @@ class Redactor:
             reverse=True,
         )
         self._exact = re.compile("|".join(map(re.escape, exact))) if exact else None
+        self._checked = lru_cache(MAX_NAMES)(self._check_name)
 
     def text(self, value: str) -> str:
         """Return the text without secrets, cut to MAX_TEXT_CHARACTERS."""
@@ -141,12 +145,16 @@ class Redactor:
 
     def fields(self, fields: Mapping[object, object], depth: int = 0) -> dict[str, object]:
         """Return the fields without secrets: a sensitive name removes the whole value."""
-        return {
-            self.text(str(name)): REDACTED
-            if value is not None and _SENSITIVE_FIELD.search(str(name))
-            else self.value(value, depth)
-            for name, value in fields.items()
-        }
+        plain: dict[str, object] = {}
+        for name, value in fields.items():
+            shown, is_sensitive = self._checked(str(name))
+            hidden = is_sensitive and value is not None
+            plain[shown] = REDACTED if hidden else self.value(value, depth)
+        return plain
+
+    def _check_name(self, name: str) -> tuple[str, bool]:
+        """Return a field's name without secrets, and whether its value is a secret."""
+        return self.text(name), _SENSITIVE_FIELD.search(name) is not None
 
 
 def _redact_query(match: re.Match[str]) -> str:

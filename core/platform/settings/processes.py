@@ -20,7 +20,7 @@ from core.platform.settings.oidc import OidcSettings
 from core.platform.settings.providers import ProviderSettings
 from core.platform.settings.stores import DatabaseSettings, StorageSettings
 from core.platform.settings.temporal import TemporalSettings
-from core.platform.settings.worker import RetentionSettings, WorkerSettings
+from core.platform.settings.worker import AlarmSettings, RetentionSettings, WorkerSettings
 
 
 # `--help` lists the fields of the last base first.
@@ -56,6 +56,7 @@ class WorkerProcess(
     DatabaseSettings,
     LimitSettings,
     RetentionSettings,
+    AlarmSettings,
     MediaSettings,
     WorkerSettings,
 ):

@@ -1,9 +1,11 @@
 """Settings of the worker process."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from core.platform.settings.api import FileRetentionSettings, PublicAddressSettings
-from core.platform.settings.base import Days, Port, Slots
+from core.platform.settings.base import Days, Port, Settings, Slots
 
 
 class WorkerSettings(PublicAddressSettings):
@@ -32,6 +34,16 @@ class WorkerSettings(PublicAddressSettings):
     webhook_slots: Slots = Field(
         default=200,
         description="concurrent webhook attempts; a slow receiver occupies a slot for 15 s",
+    )
+
+
+class AlarmSettings(Settings):
+    """Alarms of users, for the operator."""
+
+    user_spend_alarm_usd: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=50,
+        description="US dollars in an hour from which a user is reported whose orders cost more "
+        "than on any of the last seven days; 0: none",
     )
 
 

@@ -85,9 +85,10 @@ class ExecutionStatusRecord:
     """An execution.
 
     jobs: in plan order, the current job of a step last. approvals: those that wait for a decision.
-    template: the id of the stored plan that it was made from. progress: stays at its last value
-    when the execution ends. needs: while it is open, the needs of each step, in plan order.
-    waiting_since: since when a job of it waits for its provider; None: none does.
+    template: the id of the stored plan that it was made from. prompt: also the text of a speech;
+    None: a plan, or a transcript. progress: stays at its last value when the execution ends. needs:
+    while it is open, the needs of each step, in plan order. waiting_since: since when a job of it
+    waits for its provider; None: none does.
     """
 
     execution_id: ExecutionId
@@ -104,6 +105,7 @@ class ExecutionStatusRecord:
     updated_at: datetime
     now: datetime
     template: str | None
+    prompt: str | None
     needs: Sequence[Sequence[str]]
     cancel_requested: bool
     waiting_since: datetime | None
@@ -150,7 +152,8 @@ def latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
 
 LIST_EXECUTIONS = """
 SELECT execution_id, type, status, generation, progress, metadata, result, error, estimated_nano_usd, webhook_url,
-       created_at, updated_at, now() AS now, request ->> 'template' AS template, waiting_since,
+       created_at, updated_at, now() AS now, request ->> 'template' AS template,
+       coalesce(request ->> 'prompt', request ->> 'text') AS prompt, waiting_since,
        cancel_requested_at IS NOT NULL AS cancel_requested,
        CASE WHEN ended_at IS NULL THEN jsonb_path_query_array(plan, '$.steps[*].needs') ELSE '[]' END AS needs
 FROM executions

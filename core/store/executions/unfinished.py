@@ -276,27 +276,6 @@ async def was_refused(conn: Connection, job_id: JobId) -> bool:
     return bool(await conn.fetchval(WAS_REFUSED, job_id))
 
 
-COUNT_UNKNOWN = (
-    "SELECT provider, count(*) AS number FROM jobs WHERE state = 'unknown' GROUP BY provider"
-)
-COUNT_OPEN_BILLS = f"""
-WITH {HELD_WITHOUT_WORK}
-SELECT provider, count(*) AS number FROM bills
-WHERE orphan OR execution_status IN ('failed', 'cancelled', 'completed')
-GROUP BY provider
-"""  # noqa: S608 - constants
-
-
-async def count_unknown(conn: Connection) -> dict[str, int]:
-    """Count the jobs whose create request has an unknown outcome, by provider."""
-    return {row["provider"]: row["number"] for row in await conn.fetch(COUNT_UNKNOWN)}
-
-
-async def count_open_bills(conn: Connection) -> dict[str, int]:
-    """Count the held charges of orphans and ended executions, by provider."""
-    return {row["provider"]: row["number"] for row in await conn.fetch(COUNT_OPEN_BILLS)}
-
-
 LIST_RUNNING = """
 SELECT execution_id, user_id, generation, cancel_reason, ends_at < now() AS late,
        ends_at < now() - make_interval(secs => $4) AS overdue

@@ -6,7 +6,7 @@ ALTER TABLE api_keys ADD COLUMN is_session boolean NOT NULL DEFAULT false;
 GRANT SELECT (is_session) ON api_keys TO takeone_app;
 -- Only sessions are ever deleted, when they have expired.
 GRANT DELETE ON api_keys TO takeone_system;
-CREATE POLICY only_sessions ON api_keys AS RESTRICTIVE FOR DELETE USING (is_session);
+CREATE POLICY only_sessions ON api_keys AS RESTRICTIVE FOR DELETE TO takeone_system USING (is_session);
 
 -- A ticket opens one session without an API key, once: the link that `make demo` prints.
 CREATE TABLE console_tickets (

@@ -6,14 +6,23 @@ revokes nothing, and a threshold is reported once per month.
 
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from typing import Any
 
 from core.domain.ids import UserId, threshold_event_id
 from core.domain.messages.webhooks import EventType
-from core.domain.months import Measure, reached_percents
+from core.domain.months import THRESHOLD_PERCENTS, Measure, reached_percents
 from core.domain.webhook_payload import budget_threshold_body
-from core.store.database import Connection
+from core.platform.observability.logging import get_logger
+from core.platform.observability.metrics import USER_BUDGET_ALERTS
+from core.store.database import Connection, after_commit
 from core.store.webhooks.account_events import insert_account_event
+
+log = get_logger(__name__)
+
+for _measure in Measure:
+    for _percent in THRESHOLD_PERCENTS:  # start at zero, so that the first is an increase
+        USER_BUDGET_ALERTS.labels(_measure, str(_percent))
 
 # The row lock serialises transactions that reach thresholds of one month. Past months send no
 # alerts.
@@ -78,6 +87,12 @@ async def note_thresholds(conn: Connection, user_id: UserId, month: date | None 
                 type_ = EventType.BUDGET_THRESHOLD_REACHED
                 await insert_account_event(conn, event_id, account["endpoint_id"], type_, body)
             await conn.execute(INSERT_THRESHOLD, user_id, this_month, measure, percent, event_id)
+            after_commit(partial(_report, user_id, measure, percent))
+
+
+def _report(user_id: UserId, measure: Measure, percent: int) -> None:
+    USER_BUDGET_ALERTS.labels(measure, str(percent)).inc()
+    log.info("user.budget_reached", user_id=user_id, measure=measure, percent=percent)
 
 
 def _used(budget: Mapping[str, Any], measure: Measure) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from api.openai.aliases import checked_aliases
+from api.openai.models import checked_aliases
 from core.domain.states import ExecutionStatus
 from core.platform.settings.api import FileRetentionSettings, OpenAISettings
 from tests.api.conftest import Api, TestUser, api_settings, running_api
@@ -56,7 +56,11 @@ async def test_a_model_without_pictures_has_aliases_too(api_once: TestUser) -> N
 
 async def test_a_name_that_is_no_alias_is_refused(api_once: TestUser) -> None:
     answer = await order(api_once, model="sora-3")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "model_not_found")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "model")
+    assert error["code"] == "model_not_found"
+    assert error["message"].endswith(", sora-2, sora-2-pro."), "what is allowed"
+    assert "wan-video/wan-2.2-t2v-fast" in error["message"], "also models that take no picture"
     answer = await api_once.http.post(
         "/api/generate-video", json={"prompt": "a kite", "videoModel": "sora-2"}
     )
@@ -80,7 +84,7 @@ async def test_a_model_is_found_by_its_name(api_once: TestUser, name: str) -> No
 
 async def test_an_unknown_model_is_not_found(api_once: TestUser) -> None:
     answer = await api_once.http.get("/v1/models/sora-3")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize(

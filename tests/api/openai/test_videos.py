@@ -135,6 +135,14 @@ async def test_a_reference_of_another_shape_is_refused(api_once: TestUser) -> No
     assert answer.json()["error"]["param"] == "input_reference"
 
 
+async def test_a_file_of_text_is_refused_in_one_sentence(api_once: TestUser) -> None:
+    answer = await api_once.http.post(
+        "/v1/videos", data={"prompt": PROMPT}, files={"input_reference": ("a.png", b"no picture")}
+    )
+    expected = "input_reference: Accepted are JPEG, PNG and WebP pictures."
+    assert answer.json()["error"]["message"] == expected
+
+
 @pytest.mark.parametrize(
     ("method", "path", "param"),
     [

@@ -73,7 +73,7 @@ class Tab:
             yield tab
         finally:
             await context.close()
-        assert tab.wrong == []
+        assert tab.wrong == [], tab.wrong
 
     def note(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not any(part in text for part in self.allowed):

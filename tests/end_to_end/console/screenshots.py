@@ -13,6 +13,7 @@ from playwright.async_api import Browser
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.console.browser import DESKTOP, PHONE, Tab, open_browser
+from tests.end_to_end.console.conftest import files_origin
 from tests.end_to_end.world import World
 from tests.support.folders import data_folder
 from tests.support.stack_ports import free_receivers, free_stack_ports
@@ -22,6 +23,11 @@ LOOKS: Final = {
     "light": (DESKTOP, "light"),
     "dark": (DESKTOP, "dark"),
     "phone": (PHONE, "light"),
+}
+
+OTHERS: Final = {
+    "/api/generate-audio": {"text": "It never asks where the wind comes from."},
+    "/api/generate-image": {"prompt": "A harbour at dawn, seen from a boat"},
 }
 
 
@@ -38,7 +44,12 @@ async def main(wanted: list[str]) -> None:
 
 async def take(stack: Stack, browser: Browser, wanted: list[str]) -> None:
     async with World.open(stack) as world:
+        name = "UPDATE users SET name = 'Ada' WHERE user_id = $1 RETURNING name"
+        await world.rows(name, world.user.user_id)
         await world.settings(image_seconds=0.5, video_seconds=1)
+        for path, body in OTHERS.items():
+            answer = await world.api.post(path, json=body)
+            await world.ended(answer.json()["executionId"])
         done = await world.generate(metadata={"title": "A red kite over a grey harbour"})
         await world.ended(done)
         await world.fault("fail_after", provider="*", times=-1)
@@ -54,12 +65,16 @@ async def take(stack: Stack, browser: Browser, wanted: list[str]) -> None:
             "failed": f"executions/{failed}",
             "running": f"executions/{running}",
             "create": "create",
+            "plan": "plan",
+            "assets": "assets",
+            "usage": "usage",
+            "webhooks": "webhooks",
+            "keys": "keys",
         }
         for look, (size, scheme) in LOOKS.items():
             async with Tab.open(
-                browser, stack.config.api_url, size=size, color_scheme=scheme
+                browser, stack.config.api_url, files_origin(world), size=size, color_scheme=scheme
             ) as tab:
-                tab.allowed.append("")
                 await _one_look(tab, world.user.api_key, look, paths, wanted)
 
 

@@ -1,11 +1,13 @@
 """From the login to the playing video, and what ends a session."""
 
+import os
 import re
+import signal
 
 from playwright.async_api import expect
 
-from tests.end_to_end.console.browser import PHONE, Tab
-from tests.end_to_end.world import World
+from tests.end_to_end.console.browser import Tab
+from tests.end_to_end.world import PROMPT, World
 
 PLAYS = """
 async (video) => {
@@ -59,7 +61,7 @@ async def test_session_ends_by_logout_and_by_a_revoked_key(world: World, tab: Ta
     await expect(page.get_by_role("dialog", name="The session has ended")).to_be_visible()
     await page.get_by_label("API key").fill(world.user.api_key)
     await page.get_by_role("dialog").get_by_role("button", name="Log in").click()
-    await expect(page.get_by_role("list").get_by_role("link", name="Video")).to_be_visible()
+    await expect(page.get_by_role("list").get_by_role("link", name=PROMPT)).to_be_visible()
 
 
 async def test_one_time_link_logs_in_once(world: World, tab: Tab) -> None:
@@ -77,14 +79,25 @@ async def test_one_time_link_logs_in_once(world: World, tab: Tab) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("unknown, used or expired")
 
 
-async def test_screens_fit_a_phone(world: World, tab: Tab) -> None:
+async def test_page_continues_after_a_restart_of_the_api(world: World, tab: Tab) -> None:
     page = tab.page
+    tab.allowed += ["net::", "503", "502"]  # Chromium logs each failed request
+    await world.settings(video_seconds=6)
     execution_id = await world.generate()
+    await world.until(execution_id, job="video", state="submitted", seconds=60)
+    await tab.log_in(world.user.api_key, f"executions/{execution_id}")
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    await expect(page.get_by_role("region", name="Steps")).to_be_visible()
+    os.kill(world.stack.pid_of("API"), signal.SIGKILL)
+    await expect(page.get_by_text("Reconnecting")).to_be_visible()
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=60_000)
     await world.ended(execution_id)
-    await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-    await tab.log_in(world.user.api_key)
-    for path in ("executions", f"executions/{execution_id}"):
-        await page.goto(f"/console/#/{path}")
-        await expect(page.get_by_role("heading", level=1)).to_be_visible()
-        await page.wait_for_load_state("networkidle")
-        assert await tab.has_no_sideways_scroll(), path
+    await expect(page.get_by_role("region", name="Result")).to_be_visible()
+    await world.check_bought({execution_id: 2})
+
+
+async def test_execution_of_another_user_is_not_shown(world: World, tab: Tab) -> None:
+    page = tab.page
+    tab.allowed.append("404")  # Chromium logs each refused request
+    await tab.log_in(world.user.api_key, "executions/exec_01a22b7699e07265a7aafd5efa0d9319")
+    await expect(page.get_by_role("alert")).to_contain_text("Not found")

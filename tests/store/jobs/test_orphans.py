@@ -13,11 +13,12 @@ from core.domain.states import CostBasis, JobState
 from core.store.database import Database
 from core.store.executions.executions import claim_execution, get_progress
 from core.store.executions.status import find_execution
-from core.store.executions.unfinished import count_open_bills, take_open_bills
+from core.store.executions.unfinished import take_open_bills
 from core.store.jobs.jobs import get_job, list_owned, mark_job_ended, mark_reported
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.reports import find_step_report
 from core.store.jobs.sends import begin_send, get_send, mark_waiting
+from core.store.measures.open_work import NONE_WAITING, measure_open_bills
 from core.store.money.settlement import settle_charge
 from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
@@ -143,12 +144,13 @@ async def test_orphan_has_an_open_bill_until_it_is_settled(database: Database) -
     name = ProviderJobId(f"theirs-{one.image.job_id}")
     async with database.as_system() as conn:
         assert await list_owned(conn, "fal", [name]) == {name}
-        counted = (await count_open_bills(conn))["fal"]
+        counted = (await measure_open_bills(conn))["fal"].number
         assert orphan in {bill.ref.job_id for bill in await take_open_bills(conn, limit=50)}
     async with database.as_user(one.user_id) as conn:
         await settle_charge(conn, orphan, NanoUsd(5), CostBasis.REPORTED)
     async with database.as_system() as conn:
-        assert (await count_open_bills(conn)).get("fal", 0) == counted - 1
+        left = (await measure_open_bills(conn)).get("fal", NONE_WAITING)
+        assert left.number == counted - 1
         assert orphan not in {bill.ref.job_id for bill in await take_open_bills(conn, limit=50)}
 
 

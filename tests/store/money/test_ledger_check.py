@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from core.store.database import SET_SYSTEM, Database
+from core.store.measures.ledger_checks import list_checks
 from core.store.money.reports.ledger_check import CHECKS, count_totals, list_findings
 from tests.store.money.books import LIMIT, ORPHAN_COST, Books, books, buy, written
 from tests.support.admin import run_admin, run_process
@@ -288,6 +289,13 @@ async def test_check_command_reports_a_balanced_ledger(written: Books) -> None:
         [],
         "0.01500008",
     )
+    assert await stored_findings(url) == {"ledger": 0}
+
+
+async def stored_findings(url: str) -> dict[str, int]:
+    """Return what the reconciler exports of the last checks."""
+    async with Database.open(url, max_connections=1) as database, database.as_system() as conn:
+        return {check.name: check.findings for check in await list_checks(conn)}
 
 
 async def test_check_command_exits_1_with_a_line_per_finding(books: Books) -> None:
@@ -299,6 +307,7 @@ async def test_check_command_exits_1_with_a_line_per_finding(books: Books) -> No
     assert said.out.splitlines()[0] == (
         f"budgets: {books.user_id} {month}: settled, by its charges: 0.01500008 USD, not 0.015000079 USD"
     )
+    assert await stored_findings(url) == {"ledger": 2}
     assert said.out.splitlines()[-1] == "2 findings"
     ran = await run_admin(url, "ledger", "check")
     answer = json.loads(ran.out)

@@ -18,7 +18,8 @@ from core.platform.observability.access_log import (
     Receive,
     Send,
 )
-from core.platform.observability.metrics import MetricsPortError, start_metrics_server, timed
+from core.platform.observability.metrics import timed
+from core.platform.observability.metrics_server import MetricsPortError, start_metrics_server
 
 # Ids, addresses and texts would make a new series per request.
 BOUNDED_LABELS = {
@@ -37,6 +38,13 @@ BOUNDED_LABELS = {
     "layer",
     "task_queue",
     "kind",
+    "scope",
+    "reason",
+    "check",
+    "measure",
+    "percent",
+    "class",
+    "version",
 }
 PROMISED: dict[str, set[str]] = {
     "takeone_executions_started_total": {"type"},

@@ -203,6 +203,7 @@ class ExecutionData(Model):
     id: str
     type: str
     template: str | None = None
+    prompt: str | None = None
     status: ExecutionStatus
     generation: int
     progress: int

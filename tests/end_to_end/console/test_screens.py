@@ -1,0 +1,93 @@
+"""What every screen must have: accessibility, phone width, the keyboard, and exact money."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, expect
+
+from tests.end_to_end.console.browser import PHONE, Tab
+from tests.end_to_end.console.conftest import files_origin
+from tests.end_to_end.world import World
+
+SCREENS = ("executions", "executions/{id}", "create")
+SERIOUS = ("serious", "critical")
+AMOUNTS = ("0", "0.3", "0.303", "1234567.89", "0.000000001", "999999999.999999999", "0.1", "0.2")
+MONEY = """
+async (amounts) => {
+  const { dollars, sum, toNano, fromNano, minus } = await import("/console/shared/money.js");
+  return { shown: amounts.map(dollars), total: sum(amounts), rest: minus(sum(amounts), ...amounts),
+           same: amounts.every((each) => fromNano(toNano(each)) === each) };
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious(world: World, browser: Browser, scheme: str) -> None:
+    execution_id = await world.generate()
+    await world.ended(execution_id)
+    api_url = world.stack.config.api_url
+    async with Tab.open(browser, api_url, files_origin(world), color_scheme=scheme) as tab:
+        await tab.page.goto("/console/")
+        await expect(tab.page.get_by_label("API key")).to_be_visible()
+        assert await _violations(tab) == []
+        await tab.log_in(world.user.api_key)
+        for path in SCREENS:
+            await tab.page.goto(f"/console/#/{path.format(id=execution_id)}")
+            await expect(tab.page.locator(".panel, .execution").first).to_be_visible()
+            assert await _violations(tab) == [], path
+
+
+async def _violations(tab: Tab) -> list[Any]:
+    axe: Any = Axe()  # its types are partly unknown
+    found: list[dict[str, Any]] = (await axe.run(tab.page)).response["violations"]
+    return [
+        (each["id"], [node["html"][:120] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in SERIOUS
+    ]
+
+
+async def test_screens_fit_a_phone(world: World, tab: Tab) -> None:
+    page = tab.page
+    execution_id = await world.generate()
+    await world.ended(execution_id)
+    await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    await tab.log_in(world.user.api_key)
+    for path in SCREENS:
+        await page.goto(f"/console/#/{path.format(id=execution_id)}")
+        await expect(page.locator(".panel, .execution").first).to_be_visible()
+        assert await tab.has_no_sideways_scroll(), path
+
+
+async def test_keyboard_reaches_an_execution_and_the_focus_follows(world: World, tab: Tab) -> None:
+    page = tab.page
+    await world.ended(await world.generate(metadata={"title": "By keyboard"}))
+    await tab.log_in(world.user.api_key)
+    await expect(page.get_by_role("link", name="By keyboard")).to_be_visible()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("main")).to_be_focused()
+    link = page.get_by_role("link", name="By keyboard")
+    for _ in range(20):
+        await page.keyboard.press("Tab")
+        if await link.evaluate("(element) => element === document.activeElement"):
+            break
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1, name="By keyboard")).to_be_visible()
+    await expect(page.get_by_role("main")).to_be_focused()
+
+
+async def test_money_is_exact(world: World, tab: Tab) -> None:
+    await tab.page.goto("/console/")
+    result = await tab.page.evaluate(MONEY, list(AMOUNTS))
+    total = sum(map(Decimal, AMOUNTS))
+    assert result["shown"] == [_dollars(Decimal(each)) for each in AMOUNTS]
+    assert (Decimal(result["total"]), result["rest"], result["same"]) == (total, "0", True)
+
+
+def _dollars(amount: Decimal) -> str:
+    decimals = max(2, -int(amount.as_tuple().exponent))
+    return f"${amount:,.{decimals}f}"
