@@ -81,7 +81,7 @@ LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-ha
 	--no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11 --python-platform linux
 
 image-requirements: .venv/.ready  ## write the image's packages with their hashes, after a change of constraints.txt
-	@$(LOCK) pyproject.toml --output-file deploy/requirements.txt
+	@$(LOCK) pyproject.toml --extra tracing --output-file deploy/requirements.txt
 	@printf 'av\npillow\n' | $(LOCK) - --output-file deploy/requirements-sandbox.txt
 
 clean:  ## remove the environment and local data, except var/live: records of real purchases

@@ -1,4 +1,7 @@
-"""`python worker.py`: the worker process. It runs workflows, activities and the reconciler."""
+"""`python worker.py`: the worker process. It runs workflows, activities and the reconciler.
+
+`python worker.py replay` checks before a rollout whether this version can continue what runs.
+"""
 
 import argparse
 import asyncio
@@ -21,18 +24,21 @@ from activities.registration import (
 )
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
+from core.maintenance.replay import replay_stored
 from core.maintenance.restore_detector import RestoreDetector
 from core.maintenance.retention import retention_days
+from core.platform.observability import tracing
 from core.platform.observability.initial_series import start_at_zero
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics_server import MetricsPortError, start_metrics_server
 from core.platform.settings.base import SettingError
 from core.platform.settings.load import describe_settings, load, secret_values
-from core.platform.settings.processes import WorkerProcess
+from core.platform.settings.processes import ReplayProcess, WorkerProcess
 from core.platform.temporal.client import (
     SearchAttributeTypeError,
     TemporalConnectError,
     TemporalSettingsError,
+    connect,
     connect_with_retries,
 )
 from core.platform.temporal.payload_encryption import payload_converter
@@ -136,39 +142,95 @@ async def work(
             task.result()
 
 
+async def replay(settings: ReplayProcess, limit: int) -> int:
+    """Replay stored histories and print what this version cannot continue.
+
+    Return 1 if there is any. Raises TemporalConnectError or RPCError.
+    """
+    client = await connect(settings, payloads=payload_converter(settings))
+    count = failed = 0
+    async for replayed in replay_stored(client, WORKFLOWS, limit=limit):
+        count += 1
+        if replayed.reason is not None:
+            failed += 1
+            state = "running" if replayed.running else "closed"
+            _print(f"{replayed.workflow_id}  run {replayed.run_id}  {state}  {replayed.reason}")
+    _print(f"{count} histories replayed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python worker.py",
         description="Run the workflows, activities and reconciler of Takeone. Any number of worker "
         "processes may run at the same time.",
         epilog=describe_settings(WorkerProcess),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command = parser.add_subparsers(dest="command", metavar="replay").add_parser(
+        "replay",
+        help="check whether this version can continue the workflows that Temporal stores",
+        description="Replay the histories of running workflows, then of the last closed ones. "
+        "Nothing is executed or changed. The exit code is 1 if a history fails: then do not give "
+        "these workflows to this version.",
+        epilog=describe_settings(ReplayProcess),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--limit", type=_at_least_one, default=1000, help="histories at most (default: 1000)"
+    )
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def main() -> int:
-    _parser().parse_args()
-    settings = load(WorkerProcess)
-    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
-    if settings.wait_slots is not None:
-        log.warning("settings.setting_ignored", setting="WAIT_SLOTS")
+    arguments = _parser().parse_args()
     try:
-        metrics_server = start_metrics_server(settings.metrics_host, settings.metrics_port)
-    except MetricsPortError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        return uvloop.run(serve(settings))
+        return _replay(arguments.limit) if arguments.command == "replay" else _work()
     except (UnsafeLoginError, LoginRefusedError) as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2
-    except (SettingError, TemporalSettingsError, SearchAttributeTypeError) as error:
+    except (
+        MetricsPortError,
+        SettingError,
+        TemporalSettingsError,
+        SearchAttributeTypeError,
+    ) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (TemporalConnectError, RPCError, *DATABASE_DOWN) as error:
         sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
         return 1
+
+
+def _replay(limit: int) -> int:
+    settings = load(ReplayProcess)
+    level = "CRITICAL"  # the SDK logs each failure, which the list reports
+    configure_logging(level, settings.log_format, secrets=secret_values(settings))
+    return uvloop.run(replay(settings, limit))
+
+
+def _work() -> int:
+    settings = load(WorkerProcess)
+    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    if settings.wait_slots is not None:
+        log.warning("settings.setting_ignored", setting="WAIT_SLOTS")
+    tracing.configure(settings, service="takeone-worker")
+    metrics_server = start_metrics_server(settings.metrics_host, settings.metrics_port)
+    try:
+        return uvloop.run(serve(settings))
     finally:
+        tracing.stop()
         if metrics_server is not None:
             metrics_server.stop()
 

@@ -3,11 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.approvals import ApprovalActivities
 from activities.assets import AssetActivities
@@ -31,6 +32,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.settings.base import SettingError
 from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
+from core.platform.temporal.worker_versions import worker_deployment
 from core.platform.urls import callback_base_url, callback_note
 from core.providers.registry import (
     Providers,
@@ -204,6 +206,25 @@ def make_poller(client: Client, activities: Activities) -> JobPoller:
     )
 
 
+def _worker(
+    client: Client,
+    deployment: WorkerDeploymentConfig | None,
+    queue: str,
+    slots: int,
+    served: list[Any],
+    **options: Any,
+) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue,
+        activities=served,
+        max_concurrent_activities=slots,
+        graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
+        deployment_config=deployment,
+        **options,
+    )
+
+
 def make_workers(
     client: Client,
     activities: Activities,
@@ -213,17 +234,7 @@ def make_workers(
 ) -> list[Worker]:
     """Return one Worker per task queue, each with its own slots (reasons: policies.py)."""
     assets, webhooks = activities.assets, activities.webhooks
-
-    def worker(queue: str, slots: int, served: list[Any], **options: Any) -> Worker:
-        return Worker(
-            client,
-            task_queue=queue,
-            activities=served,
-            max_concurrent_activities=slots,
-            graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
-            **options,
-        )
-
+    worker = partial(_worker, client, worker_deployment(settings))
     return [
         worker(
             policies.EXECUTIONS_QUEUE,

@@ -13,9 +13,11 @@ import uvloop
 from api.app import create_app
 from api.http.server import listen, serve
 from api.services import open_services
+from core.platform.observability import tracing
 from core.platform.observability.initial_series import start_at_zero
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics_server import MetricsPortError, start_metrics_server
+from core.platform.settings.base import SettingError
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import ApiProcess
 from core.platform.temporal.client import TemporalConnectError
@@ -35,13 +37,15 @@ def main() -> int:
     settings = load(ApiProcess)
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
     try:
+        tracing.configure(settings, service="takeone-api")
         listener = _listen(settings.api_host, settings.api_port)
         metrics = start_metrics_server(settings.metrics_host, settings.metrics_port)
-    except (PortError, MetricsPortError) as error:
+    except (PortError, MetricsPortError, SettingError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_serve(settings, listener))
+    tracing.stop()
     if metrics is not None:
         metrics.stop()
     return code

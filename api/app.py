@@ -17,12 +17,13 @@ from api.console.files import console_router
 from api.events import routes as events
 from api.executions import approve, executions, generate_video, models, quotes, retry
 from api.http import openapi
-from api.http.middleware import request_ids
+from api.http.middleware import request_ids, traces
 from api.http.middleware.body_limits import BodyLimits
 from api.http.middleware.head_requests import HeadRequests
 from api.http.middleware.request_heads import RequestHeads
 from api.http.middleware.request_ids import RequestIds
 from api.http.middleware.security_headers import SecurityHeaders
+from api.http.middleware.traces import Traces
 from api.http.problems.handlers import UnexpectedErrors, install_error_handlers
 from api.http.recovery_admission import refuse_during_recovery
 from api.http.schemas import refuse_repeated_parameters
@@ -75,6 +76,7 @@ RESPONSE_HEADERS: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    traces.HEADER,
 )
 
 
@@ -134,4 +136,5 @@ def _add_middleware(
     app.add_middleware(RequestHeads)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(AccessLog)
+    app.add_middleware(Traces)
     app.add_middleware(RequestIds)

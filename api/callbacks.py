@@ -11,10 +11,17 @@ from api.http.strict_json import check_encoding
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.platform.crypto.callback_tokens import SignedSend
+from core.platform.observability import tracing
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import CALLBACKS
 from core.providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
-from core.store.jobs.callbacks import CallbackOutcome, NewCallback, find_send_key, record_callback
+from core.store.jobs.callbacks import (
+    CallbackOutcome,
+    NewCallback,
+    find_send_key,
+    find_traceparent,
+    record_callback,
+)
 
 OTHER_PROVIDER: Final = "other"
 
@@ -46,6 +53,9 @@ async def receive_callback(request: Request, provider: str, token: str) -> dict[
     callback = await _verify(request, adapter, send, body)
     async with services.database.as_system() as conn:
         outcome = await record_callback(conn, callback)
+        if tracing.is_on():
+            tracing.note(job_id=send.job_id, outcome=outcome.value)
+            tracing.link(await find_traceparent(conn, send.job_id))
     CALLBACKS.labels(adapter.name, outcome.value).inc()
     log.info("callback.received", job_id=send.job_id, provider=adapter.name, outcome=outcome.value)
     if outcome is CallbackOutcome.UNKNOWN_JOB:

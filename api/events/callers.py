@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from api.auth.authentication import AnyCaller, Caller, Credentials, authenticate, insufficient_scope
-from api.executions.parameters import ExecutionIdPath
+from api.http.ids import EXECUTION_ID
 from api.http.problems.documents import ProblemError
 from api.http.problems.texts import TICKET_REFUSED
 from api.services import services_of
 from core.domain.failures import FailureCode
+from core.domain.ids import ExecutionId
 from core.domain.scopes import Scope
-from core.store.events.stream_tickets import take_ticket
+from core.store.events.stream_tickets import TakenTicket, take_ticket
 
 
 def current_reader(caller: AnyCaller) -> Caller:
@@ -28,7 +29,6 @@ Reader = Annotated[Caller, Depends(current_reader)]
 async def _stream_caller(
     request: Request,
     credentials: Credentials,
-    execution_id: ExecutionIdPath,
     ticket: Annotated[
         str | None,
         Query(
@@ -40,11 +40,17 @@ async def _stream_caller(
 ) -> Caller:
     if ticket is None:
         return current_reader(await authenticate(request, credentials))
-    async with services_of(request).database.as_system() as conn:
-        taken = await take_ticket(conn, ticket, execution_id)
+    taken = await _take(request, ticket, request.path_params["execution_id"])
     if taken is None:
         raise ProblemError(FailureCode.UNAUTHENTICATED, TICKET_REFUSED)
     return Caller(user_id=taken.user_id, scopes=frozenset({Scope.READ}), name=taken.credential)
+
+
+async def _take(request: Request, ticket: str, execution_id: str) -> TakenTicket | None:
+    if not EXECUTION_ID.fullmatch(execution_id):
+        return None
+    async with services_of(request).database.as_system() as conn:
+        return await take_ticket(conn, ticket, ExecutionId(execution_id))
 
 
 StreamCaller = Annotated[Caller, Depends(_stream_caller)]

@@ -121,6 +121,11 @@ class Problem(BaseModel):
     request_id: str = Field(
         alias="requestId", description="Also in the header X-Request-Id and in this service's log."
     )
+    trace_id: str | None = Field(
+        None,
+        alias="traceId",
+        description="Where the service records traces; also in the header trace-id and in its log.",
+    )
     errors: list[FieldError] | None = Field(
         None, description="With 422: each field that is not valid."
     )

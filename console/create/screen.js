@@ -39,7 +39,7 @@ function Form({ models, usage }) {
   });
   const submit = (event) => {
     event.preventDefault();
-    if (order && quote && isCurrent) buy.run();
+    if (order && quote && isCurrent) buy.run(); // also by the Enter key
   };
   const change = (name, value) => set({ inputs: { ...values.inputs, [name]: value } });
   const isTooLow = isAmount && quote && compare(maxCost, quote.worst) < 0;
@@ -72,7 +72,7 @@ function Form({ models, usage }) {
         ${isTooLow && html`<${Notice} kind="warn">The price may reach ${dollars(quote.worst)}; the order would be refused.<//>`}
         <${Problem} error=${buy.error} />
         ${buy.error?.isUncertain && html`<p class="quiet">The order may have arrived. Order again: the same order is accepted once.</p>`}
-        <${Button} kind="primary" type="submit" busy=${buy.busy} disabled=${!order || !quote}>
+        <${Button} kind="primary" type="submit" busy=${buy.busy} disabled=${!order || !quote || !isCurrent}>
           ${isAmount ? `Order for at most ${dollars(maxCost)}` : "Order"}
         <//>
       <//>

@@ -29,6 +29,7 @@ from core.ordering.planning.voices import unknown_voices
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import try_start_execution
 from core.platform.egress.rules import OutboundRules
+from core.platform.observability import tracing
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
 from core.store.executions.executions import NewExecution, insert_execution
@@ -108,6 +109,7 @@ async def accept_order(services: OrderingServices, order: Order, render: Render)
             queued = await _queue(services, conn, order, faults, render)
     except LimitReachedError as reached:
         raise await explain_limit(services, order.user_id, reached) from None
+    tracing.note(execution_id=queued.order.execution_id, generation=1)
     log.info(
         "execution.accepted",
         execution_id=queued.order.execution_id,

@@ -18,6 +18,7 @@ from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus
+from core.platform.observability import tracing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import (
@@ -27,6 +28,7 @@ from core.platform.temporal.policies import (
     START_RPC_TIMEOUT,
 )
 from core.platform.temporal.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
+from core.platform.temporal.worker_versions import FOLLOWS_THE_CURRENT_VERSION
 from core.store.database import DATABASE_DOWN, Database
 from core.store.recovery.start_memo import AcceptedRows, get_accepted, packed
 
@@ -60,27 +62,29 @@ async def start_execution(
     if accepted is None:
         async with database.as_user(order.user_id) as conn:
             accepted = await get_accepted(conn, order.execution_id)
-    await client.start_workflow(
-        EXECUTION_WORKFLOW,
-        order,
-        id=order.execution_id,
-        task_queue=EXECUTIONS_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        priority=Priority(fairness_key=order.user_id),
-        run_timeout=timedelta(seconds=accepted.seconds_left) + END_SLACK,
-        memo={ACCEPTED_MEMO: packed(accepted.document)},
-        static_summary=f"{order.plan.type}: {_short(prompt)}",
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(USER_ID, order.user_id),
-                SearchAttributePair(STATUS, ExecutionStatus.RUNNING.value),
-                SearchAttributePair(PLAN_TYPE, order.plan.type.value),
-                SearchAttributePair(PROVIDER, sorted({step.provider for step in order.plan.steps})),
-            ]
-        ),
-        rpc_timeout=START_RPC_TIMEOUT,
+    attributes = TypedSearchAttributes(
+        [
+            SearchAttributePair(USER_ID, order.user_id),
+            SearchAttributePair(STATUS, ExecutionStatus.RUNNING.value),
+            SearchAttributePair(PLAN_TYPE, order.plan.type.value),
+            SearchAttributePair(PROVIDER, sorted({step.provider for step in order.plan.steps})),
+        ]
     )
+    with tracing.within(accepted.document["execution"].get("traceparent")):
+        await client.start_workflow(
+            EXECUTION_WORKFLOW,
+            order,
+            id=order.execution_id,
+            task_queue=EXECUTIONS_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            priority=Priority(fairness_key=order.user_id),
+            run_timeout=timedelta(seconds=accepted.seconds_left) + END_SLACK,
+            memo={ACCEPTED_MEMO: packed(accepted.document)},
+            static_summary=f"{order.plan.type}: {_short(prompt)}",
+            search_attributes=attributes,
+            rpc_timeout=START_RPC_TIMEOUT,
+        )
 
 
 async def try_start_execution(
@@ -173,6 +177,7 @@ async def start_delivery(
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             priority=Priority(fairness_key=order.user_id),
             run_timeout=DELIVERY_RUN_TIMEOUT,
+            versioning_override=FOLLOWS_THE_CURRENT_VERSION,
             start_delay=timedelta(seconds=pause_seconds) if pause_seconds else None,
             rpc_timeout=START_RPC_TIMEOUT,
         )

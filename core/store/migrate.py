@@ -1,13 +1,17 @@
 """`python -m core.store.migrate`: bring the database to this version.
 
-Run it as the owner role; repeating is safe. Each file in core/store/migrations runs once, in order,
-in its own transaction. A lock makes concurrent runs wait for each other.
+Run it as the owner role, before the processes of the new version start; repeating is safe. Each
+file in core/store/migrations runs once, in order, in its own transaction; a file that ends in
+.concurrent.sql has one statement for an index, which runs outside a transaction. A lock makes
+concurrent runs wait for each other.
 """
 
 import argparse
 import asyncio
+import re
 import sys
 from importlib.resources import files
+from typing import Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -17,7 +21,19 @@ from core.platform.settings.processes import MigrateProcess
 from core.store.login import lasting_refusal
 
 LOCK_KEY = 0x7A4B_0001
-LOCK_TIMEOUT = "10s"
+RUN_POLL_SECONDS: Final = 0.2
+"""Between tries for the lock of concurrent runs. Waiting for it in PostgreSQL would keep a snapshot
+open, for which a concurrent index waits: a deadlock.
+"""
+LOCK_TIMEOUT_SECONDS: Final = 2.0
+"""How long a statement waits for a table. All writers of the table wait behind it meanwhile."""
+LOCK_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, *(10.0,) * 10)
+"""Before a migration is tried again that did not get its table in time."""
+CONCURRENT: Final = ".concurrent.sql"
+INDEX: Final = re.compile(r"\bINDEX CONCURRENTLY IF (?:NOT )?EXISTS (\w+)")
+"""The statement of a concurrent file: it may be repeated, and names its index."""
+
+Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CREATE_MIGRATIONS = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -25,9 +41,15 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 """
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 GRANT_MIGRATIONS = "GRANT SELECT ON schema_migrations TO takeone_app, takeone_system"
 LIST_APPLIED = "SELECT name FROM schema_migrations"
 INSERT_APPLIED = "INSERT INTO schema_migrations (name) VALUES ($1)"
+INDEX_IS_INVALID = """
+SELECT EXISTS (
+    SELECT FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1)) AND NOT indisvalid
+)
+"""
 ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)"
 
 
@@ -45,20 +67,21 @@ async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[st
 
     With an application DSN, also create its login role and grant it the roles of the product. Safe
     to repeat and to run from several processes at once. Raises asyncpg errors; a failed migration
-    is rolled back.
+    is rolled back, and an index that a failed one left invalid is created anew by the next run.
     """
     connection = await asyncpg.connect(owner_dsn)
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
+        while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - nothing else reports its release
+            await asyncio.sleep(RUN_POLL_SECONDS)
         await connection.execute(CREATE_MIGRATIONS)
         applied = {row["name"] for row in await connection.fetch(LIST_APPLIED)}
         pending = [name for name in migration_names() if name not in applied]
         for name in pending:
             sql = files("core.store").joinpath("migrations", name).read_text(encoding="utf-8")
-            async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-                await connection.execute(sql)
-                await connection.execute(INSERT_APPLIED, name)
+            if name.endswith(CONCURRENT):
+                await apply_concurrently(connection, name, sql)
+            else:
+                await apply_with_retries(connection, name, sql)
         await connection.execute(GRANT_MIGRATIONS)
         if application_dsn is not None:
             await _ensure_login(connection, owner_dsn, application_dsn)
@@ -67,9 +90,41 @@ async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[st
         await connection.close()
 
 
-async def _ensure_login(
-    connection: "asyncpg.Connection[asyncpg.Record]", owner_dsn: str, application_dsn: str
-) -> None:
+async def apply_with_retries(connection: Owner, name: str, sql: str) -> None:
+    """Run a migration in its transaction, again while its tables are locked for too long.
+
+    Raises LockNotAvailableError after about two minutes.
+    """
+    for pause_seconds in (*LOCK_PAUSES_SECONDS, None):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+                await connection.execute(sql)
+                await connection.execute(INSERT_APPLIED, name)
+        except asyncpg.LockNotAvailableError:
+            if pause_seconds is None:
+                raise
+            await asyncio.sleep(pause_seconds)
+        else:
+            return
+
+
+async def apply_concurrently(connection: Owner, name: str, sql: str) -> None:
+    """Run the statement of an index, which waits for open transactions and blocks no writer.
+
+    An index that an interrupted run left invalid is dropped first. Raises ValueError for another
+    statement.
+    """
+    index = INDEX.search(sql)
+    if index is None:
+        raise ValueError(f"{name}: must have one CREATE or DROP INDEX CONCURRENTLY IF (NOT) EXISTS")
+    if await connection.fetchval(INDEX_IS_INVALID, index[1]):
+        await connection.execute(f"DROP INDEX CONCURRENTLY {index[1]}")
+    await connection.execute(sql)
+    await connection.execute(INSERT_APPLIED, name)
+
+
+async def _ensure_login(connection: Owner, owner_dsn: str, application_dsn: str) -> None:
     """Create the application's login role if it is missing, and grant it the two roles."""
     parts = urlsplit(application_dsn)
     login = _login(application_dsn)

@@ -14,6 +14,8 @@ from typing import Final
 import httpx
 
 from core.platform.egress.client import AddressRefusedError, NameNotResolvedError, Outbound
+from core.platform.observability import tracing
+from core.platform.observability.tracing import Kind
 from core.version import VERSION
 
 EXCERPT_BYTES: Final = 1024
@@ -72,7 +74,19 @@ async def post_webhook(
     """POST once on a new connection, without redirects. Network and receiver errors do not raise.
 
     The status line decides: after 2xx the webhook is delivered, even if the response is cut off.
+    With traces, the request has the header traceparent.
     """
+    with tracing.span("webhook post", Kind.CLIENT, event_id=headers.get("webhook-id", "")):
+        answer = await _post(url, headers, body, limits)
+        tracing.note(outcome=answer.error or "delivered")
+        if answer.status_code is not None:
+            tracing.note(status=answer.status_code)
+    return answer
+
+
+async def _post(
+    url: str, headers: Mapping[str, str], body: bytes, limits: WebhookHttpSettings
+) -> Answer:
     began = time.monotonic()
     status: int | None = None
     retry_after: float | None = None
@@ -117,7 +131,9 @@ def _target(url: str) -> httpx.URL:
 
 
 def _request_headers(headers: Mapping[str, str], limits: WebhookHttpSettings) -> dict[str, str]:
+    traceparent = tracing.traceparent()
     return {
+        **({} if traceparent is None else {"traceparent": traceparent}),
         "content-type": "application/json",
         "user-agent": limits.user_agent,
         "accept": "*/*",

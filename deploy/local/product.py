@@ -26,7 +26,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 FOREIGN = (
     "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "COG_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS", "EGRESS_",
-    "RATE_LIMIT_", "CODEC_", "USUAL_",
+    "RATE_LIMIT_", "CODEC_", "USUAL_", "OTEL_",
 )  # fmt: skip
 
 

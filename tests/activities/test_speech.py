@@ -271,8 +271,9 @@ async def submitting(
 ) -> "tuple[str, asyncio.Task[SubmitJobResult]]":
     """Begin a submit whose answer is held after its head; wait until its id is committed."""
     fault = harness.sandbox.fault("hold", provider=NAME, params={"stage": "after_head"})
-    task = asyncio.create_task(harness.run(harness.jobs.submit, job, environment=environment))
-    async with asyncio.timeout(10):
+    submit = harness.run(harness.jobs.submit, job, seconds=60, environment=environment)
+    task = asyncio.create_task(submit)
+    async with asyncio.timeout(30):
         while (await harness.job(job)).state is not JobState.SUBMITTED:  # noqa: ASYNC110 - the row
             await asyncio.sleep(0.02)
     return fault, task
@@ -292,7 +293,7 @@ async def test_stop_of_the_worker_leaves_the_body_to_the_poller(still: ActivityH
     environment = ActivityEnvironment()
     _, task = await submitting(still, job, environment)
     environment.worker_shutdown()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await task
     assert (result.outcome, result.settled) == (SubmitOutcome.SUBMITTED, None)
     async with polling(still.poller):

@@ -56,7 +56,7 @@ def held(harness: ActivityHarness, gate: asyncio.Event) -> JobActivities:
 
 
 async def until(harness: ActivityHarness, ref: JobRef, state: JobState) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await harness.job(ref)).state is not state:  # noqa: ASYNC110 - a row sets no event
             await asyncio.sleep(0.02)
 

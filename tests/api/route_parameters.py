@@ -83,8 +83,9 @@ OF_PLANS: Final = ("body plan", "body values", "body template")
 OWN_NAMES: Final[Mapping[str, str]] = {
     "header Idempotency-Key": "a key of hers",
     "path provider": "fal",
+    "path model_id": "bytedance/seedance-1-pro",
 }
-"""Names chosen by each user: the same text means a different object for each."""
+"""Names chosen by each user, or on offer to each: the same text may mean different objects."""
 
 NOT_FOR_USERS: Final = {"POST /callbacks/{provider}/{token}"}
 """Authorised by the signed address alone, see test_callbacks.py."""

@@ -75,6 +75,7 @@ ROUTES = frozenset(
         "POST /api/webhooks/resend",
         "POST /api/webhook-secret/rotate",
         "GET /v1/models",
+        "GET /v1/models/{model_id}",
         "GET /v1/videos",
         "POST /v1/videos",
         "GET /v1/videos/{video_id}",

@@ -216,7 +216,7 @@ async def test_postgresql_killed_under_load_loses_no_accepted_execution(
         )
         check_refused(listed)
         check_refused(ready)
-        assert time.monotonic() - died_at < 5
+        assert time.monotonic() - died_at < 20
         await own_postgres.come_back()
         back_at = time.monotonic()
         await buyers.until_accepted_after(back_at)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import time
@@ -20,10 +19,9 @@ from deploy.local.ports import free_ports
 from tests.api.processes import Served
 from tests.api.raw import raw
 from tests.api.test_server import quiet_api
+from tests.support.caddy import running_caddy
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
-CADDY = Path(sys.executable).parent / "caddy"
-CADDYFILE = Path(__file__).parents[2] / "deploy/proxy/Caddyfile"
 TIMEOUT_SECONDS = 3
 """Every time-out of the proxy in these tests; the defaults are longer."""
 MARGIN_SECONDS = 3.0
@@ -44,39 +42,13 @@ async def proxied(api: Served, folder: Path) -> AsyncGenerator[Proxy]:
     """Run Caddy with the configuration of production, but without TLS and with short time-outs."""
     (port,) = free_ports(1)
     timeouts = ("HEADER", "BODY", "WRITE", "IDLE")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "XDG_DATA_HOME": str(folder),
-        "XDG_CONFIG_HOME": str(folder),
-        "SITE_ADDRESS": f"http://127.0.0.1:{port}",
-        "API_UPSTREAMS": api.url.removeprefix("http://"),
-        "PROXY_RETRY_TIMEOUT": "1s",
-        **{f"PROXY_{name}_TIMEOUT": f"{TIMEOUT_SECONDS}s" for name in timeouts},
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(str(CADDY), "run", "--adapter", "caddyfile", "--config", str(CADDYFILE)),
-        env=environment,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with httpx.AsyncClient(base_url=url, headers=api.http.headers, timeout=30) as http:
-            await _wait_until_ready(http)
-            yield Proxy(port=port, api=api, http=http)
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def _wait_until_ready(http: httpx.AsyncClient) -> None:
-    for _ in range(100):
-        try:
-            if (await http.get("/healthz")).status_code == 200:
-                return
-        except httpx.TransportError:
-            await asyncio.sleep(0.1)
-    raise TimeoutError("the proxy does not answer")
+    short = {f"PROXY_{name}_TIMEOUT": f"{TIMEOUT_SECONDS}s" for name in timeouts}
+    upstream = api.url.removeprefix("http://")
+    async with (
+        running_caddy(port, upstream, folder=folder, PROXY_RETRY_TIMEOUT="1s", **short) as url,
+        httpx.AsyncClient(base_url=url, headers=api.http.headers, timeout=30) as http,
+    ):
+        yield Proxy(port=port, api=api, http=http)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from tests.bench import burst, lost_callbacks, open_loop, pipelines, streams, waiting, wake_ups
+from tests.bench import (
+    burst,
+    lost_callbacks,
+    open_loop,
+    pipelines,
+    streams,
+    traces,
+    waiting,
+    wake_ups,
+)
 from tests.bench.servers import Say, machine
 
 
@@ -56,6 +65,11 @@ SCENARIOS: Final = {
         summary="memory of event streams, time of a change to all, cost of events per execution",
         add_options=streams.add_options,
         run=streams.run,
+    ),
+    "traces": Scenario(
+        summary="processor time per execution without traces, and with none or all exported",
+        add_options=traces.add_options,
+        run=traces.run,
     ),
 }
 

@@ -54,7 +54,7 @@ async def test_adopt_stores_the_id_and_wakes_the_workflow(
     async with database.listening_connection() as listener:
         await listener.add_listener(CHANNEL, wake)
         adopted = await adopt(database, one.image, "req-1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await woken.wait()
     assert adopted == AdoptionResult(
         changed=True, outcome=Adoption.SUBMITTED, job_id=one.image.job_id, send=1

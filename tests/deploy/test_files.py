@@ -348,9 +348,12 @@ def test_dockerignore_admits_only_what_the_image_copies() -> None:
 
 
 def image_distributions() -> set[str]:
-    """Return the base dependencies with their own dependencies, as installed here."""
+    """Return the packages of the product and of traces with their own, as installed here."""
     found: set[str] = set()
-    waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    direct = (
+        PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["tracing"]
+    )
+    waiting = [Requirement(text) for text in direct]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         wanted = waiting.pop()

@@ -3,7 +3,6 @@ back.
 """
 
 import asyncio
-import time
 
 import asyncpg
 import pytest
@@ -50,7 +49,7 @@ async def provider_ended(harness: ActivityHarness) -> None:
 
 
 async def settled(harness: ActivityHarness, ref: JobRef) -> tuple[str, int]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await harness.charge(ref))[0] == "held":
             await harness.open_bills.settle()
             await asyncio.sleep(0.1)
@@ -262,13 +261,11 @@ async def test_open_bills_raise_the_metric_by_what_the_ledger_books(
 
 
 async def test_open_bills_cancel_an_abandoned_job_once(harness: ActivityHarness) -> None:
-    harness.sandbox.set(image_seconds=30)
+    harness.sandbox.set(image_seconds=120)
     one = await sent_and_terminated(harness)
     await harness.open_bills.settle()
     assert (await harness.job(one.image)).cancel_sent_at is not None
-    began = time.monotonic()
     state, cost = await settled(harness, one.image)
-    assert time.monotonic() - began < 10
     assert (state, cost) == ("settled", harness.bill()[0]["billed_nano_usd"])
     assert (await harness.job(one.image)).state is JobState.CANCELLED
 

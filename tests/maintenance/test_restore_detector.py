@@ -120,7 +120,7 @@ async def test_start_waits_until_the_database_is_recovered(
             (DATABASE, DATABASE_BEHIND)
         ]
     await recovered(harness)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await starting
     assert not serial_watch.behind.is_set()
 
@@ -163,12 +163,12 @@ async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: Activ
     assert await read_marker(harness.objects) is None
     watching = asyncio.create_task(watcher.watch())
     await harness.run(harness.jobs.submit, one.image)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (found := await read_marker(harness.objects)) is None:  # noqa: ASYNC110 - storage sets no event
             await asyncio.sleep(0.1)
     assert (found.serial, serial_watch.known) == (1, 1)
     await harness.as_owner("TRUNCATE sends")  # the restore
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await watching
     assert serial_watch.behind.is_set()
     async with harness.database.as_system() as conn:

@@ -51,6 +51,7 @@ NOT_FOR_CLIENTS = {
     "cancel_video": _FOR_OPENAI,
     "download_video": _FOR_OPENAI,
     "list_video_models": _FOR_OPENAI,
+    "get_video_model": _FOR_OPENAI,
 }
 
 

@@ -7,9 +7,17 @@ import asyncpg
 import pytest
 
 from core.store.database import Database
-from core.store.migrate import main, migrate, migration_names
+from core.store.migrate import (
+    apply_concurrently,
+    apply_with_retries,
+    main,
+    migrate,
+    migration_names,
+)
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
+
+Owners = list["asyncpg.Connection[asyncpg.Record]"]
 
 pytestmark = pytest.mark.guarantee("G6")
 
@@ -39,6 +47,59 @@ async def test_concurrent_migrate_runs_each_migration_once(empty: FreshDatabase)
         *(migrate(empty.owner_dsn, empty.application_dsn) for _ in range(3))
     )
     assert sorted(name for names in done for name in names) == migration_names()
+
+
+@pytest.fixture
+async def owners(
+    empty: FreshDatabase,
+) -> AsyncGenerator[Owners]:
+    """Yield connections of the owner, and a table."""
+    opened = [await asyncpg.connect(empty.owner_dsn) for _ in range(3)]
+    migrating = opened[0]
+    await migrating.execute("CREATE TABLE schema_migrations (name text PRIMARY KEY)")
+    await migrating.execute("CREATE TABLE films (length int); INSERT INTO films VALUES (1), (1)")
+    yield opened
+    for owner in opened:
+        await owner.close()
+
+
+async def test_migration_of_a_locked_table_is_tried_again(
+    owners: Owners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrating, reading, watching = owners
+    monkeypatch.setattr("core.store.migrate.LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("core.store.migrate.LOCK_PAUSES_SECONDS", (0.01,) * 10_000)
+    transaction = reading.transaction()
+    await transaction.start()
+    await reading.execute("SELECT FROM films")
+    change = "ALTER TABLE films ADD COLUMN title text"
+    applying = asyncio.create_task(apply_with_retries(migrating, "1", change))
+    waiting = "SELECT xact_start FROM pg_stat_activity WHERE wait_event = 'relation'"
+    tries: set[object] = set()
+    async with asyncio.timeout(30):  # a waiting change would stop every writer behind it
+        while len(tries) < 3:
+            tries |= {row["xact_start"] for row in await watching.fetch(waiting)}
+    assert not applying.done()
+    await transaction.rollback()
+    async with asyncio.timeout(30):
+        await applying
+    assert await watching.fetchval("SELECT count(title) FROM films") == 0
+
+
+async def test_concurrent_index_replaces_an_invalid_one(
+    owners: Owners,
+) -> None:
+    migrating, *_ = owners
+    create = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS films_length ON films (length)"
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await apply_concurrently(migrating, "1", create)
+    await migrating.execute("DELETE FROM films WHERE ctid = (SELECT min(ctid) FROM films)")
+    await apply_concurrently(migrating, "1", create)
+    is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'films_length'::regclass"
+    assert await migrating.fetchval(is_valid)
+    assert await migrating.fetchval("SELECT count(*) FROM schema_migrations") == 1
+    with pytest.raises(ValueError, match="INDEX CONCURRENTLY"):
+        await apply_concurrently(migrating, "2", "VACUUM films")
 
 
 @pytest.mark.parametrize("owner_url", [None, "postgresql://takeone:other@localhost:6432/takeone"])

@@ -160,7 +160,8 @@ async def new_database(
 ) -> AsyncGenerator[FreshDatabase]:
     """Create a database from a template, and drop it at the end with its open connections."""
     name = f"test_{secrets.token_hex(6)}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # A copy of the files takes half the processor time of a copy through the write-ahead log.
+    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     try:
         yield FreshDatabase(
             name=name,

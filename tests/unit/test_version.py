@@ -6,6 +6,8 @@ from pathlib import Path
 from core.version import VERSION
 
 ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy/helm/takeone/Chart.yaml"
+"""Helm reads versions from this file only."""
 SOURCES = ("activities", "api", "cli", "core", "deploy", "workflows")
 
 
@@ -20,11 +22,15 @@ def test_version_is_written_only_in_pyproject() -> None:
     copies = [
         path.relative_to(ROOT).as_posix()
         for path in files
-        if path.suffix in (".py", ".yaml", "") and ".ruff_cache" not in path.parts
+        if path.suffix in (".py", ".yaml", "") and path != CHART and ".ruff_cache" not in path.parts
         # A version of a tool, such as temporalio/server:1.32.0, has further digits around it.
         if re.search(rf"(?<![\d.]){re.escape(VERSION)}(?![\d.])", path.read_text("utf-8"))
     ]
     assert copies == []
+
+
+def test_chart_installs_the_image_of_the_version() -> None:
+    assert f"\nappVersion: {VERSION}\n" in CHART.read_text(encoding="utf-8")
 
 
 def test_image_contains_the_file_with_the_version() -> None:

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from api.http.middleware.request_ids import request_id_of
+from api.http.middleware.traces import trace_id
 from api.http.problems import openai_errors
 from api.http.problems.texts import FIELDS_INVALID, TITLES
 from core.domain.failures import FAILURES, FailureCode
@@ -259,6 +260,7 @@ def problem_document(error: ProblemError, instance: str, request_id: str) -> dic
         "retryable": FAILURES[error.code].retryable,
         "spent": "0",
         "requestId": request_id,
+        **({} if (trace := trace_id()) is None else {"traceId": trace}),
         **error.members,
     }
 

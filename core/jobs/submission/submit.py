@@ -24,8 +24,9 @@ from core.jobs.submission.submit_results import (
 )
 from core.platform.clock import boot_seconds
 from core.platform.crypto.callback_tokens import CallbackTokens
-from core.platform.observability import metrics
+from core.platform.observability import metrics, tracing
 from core.platform.observability.logging import get_logger
+from core.platform.observability.tracing import Kind
 from core.platform.temporal.policies import (
     CREATE_CALL_SECONDS,
     RECORD_PAUSES_SECONDS,
@@ -219,13 +220,23 @@ class JobSubmitter:
     async def _send(self, ref: JobRef, intent: _Intent, began: float) -> SendResult:
         """Make the one create call and interpret its answer."""
         name = intent.provider.name
-        with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")):
+        with (
+            metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")),
+            tracing.span(
+                "provider create",
+                Kind.CLIENT,
+                job_id=ref.job_id,
+                provider=name,
+                model=intent.job.model,
+            ),
+        ):
             answer = await intent.provider.submit(
                 intent.request,
                 # The time of the intent's transaction counts.
                 timeout_seconds=began + CREATE_CALL_SECONDS - boot_seconds(),
                 not_after=began + SEND_WITHIN_SECONDS,
             )
+            tracing.note(outcome=answer.outcome.value)
         metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
         log.info(
             "job.sent",

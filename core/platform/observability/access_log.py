@@ -18,7 +18,7 @@ MAX_PATH_CHARACTERS = 300
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Probes arrive every few seconds; only their failures are logged.
-_QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
+QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
 
 log = get_logger(__name__)
 
@@ -58,14 +58,23 @@ class AccessLog:
             _record(scope, status, end - start, (streams_from or end) - start)
 
 
+def route_of(scope: Message) -> str:
+    """Return the template of the route that served a request: a path has ids and tokens."""
+    route: str = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
+    return route
+
+
+def method_of(scope: Message) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
 def _record(scope: Message, status: int, seconds: float, answered_seconds: float) -> None:
     """Record a request. answered_seconds: of an event stream, until it starts."""
-    route: str = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
-    method: str = scope["method"] if scope["method"] in _METHODS else "other"
+    route, method = route_of(scope), method_of(scope)
     API_REQUEST_DURATION.labels(route, method, str(status)).observe(answered_seconds)
-    if route in _QUIET_ROUTES and status < 400:
+    if route in QUIET_ROUTES and status < 400:
         return
-    if route not in _QUIET_ROUTES:
+    if route not in QUIET_ROUTES:
         API_RESPONSES.labels(f"{status // 100}xx").inc()
     # The redactor removes the token of a callback's path, as in any text.
     log.info(

@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 
 import structlog
 
+from core.platform.observability import tracing
 from core.platform.observability.redaction import Redactor
 
 Fields = MutableMapping[str, Any]
@@ -52,6 +53,7 @@ def configure_logging(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        _add_trace_id,
     ]
     renderer = _text_renderer() if log_format == "text" else structlog.processors.JSONRenderer()
 
@@ -124,6 +126,13 @@ def _route_everything_to(handler: logging.Handler, level: str) -> None:
     logging.getLogger("httpx").setLevel(
         root.level if root.level <= logging.DEBUG else logging.WARNING
     )
+
+
+def _add_trace_id(_logger: object, _method: str, fields: Fields) -> Fields:
+    place = tracing.current()
+    if place is not None:
+        fields["trace_id"] = place.trace_id
+    return fields
 
 
 def _stamp(_logger: object, _method: str, fields: Fields) -> Fields:

@@ -19,13 +19,15 @@ from core.platform.settings.media import MediaSettings
 from core.platform.settings.oidc import OidcSettings
 from core.platform.settings.providers import ProviderSettings
 from core.platform.settings.stores import DatabaseSettings, StorageSettings
-from core.platform.settings.temporal import TemporalSettings
+from core.platform.settings.temporal import TemporalSettings, WorkerVersionSettings
+from core.platform.settings.tracing import TracingSettings
 from core.platform.settings.worker import AlarmSettings, RetentionSettings, WorkerSettings
 
 
 # `--help` lists the fields of the last base first.
 class ApiProcess(
     LogSettings,
+    TracingSettings,
     OutboundSettings,
     SecuritySettings,
     OidcSettings,
@@ -47,11 +49,13 @@ class ApiProcess(
 
 class WorkerProcess(
     LogSettings,
+    TracingSettings,
     OutboundSettings,
     SecuritySettings,
     ProviderSettings,
     StorageSettings,
     PayloadSettings,
+    WorkerVersionSettings,
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
@@ -61,6 +65,10 @@ class WorkerProcess(
     WorkerSettings,
 ):
     """`python worker.py`."""
+
+
+class ReplayProcess(LogSettings, SecuritySettings, PayloadSettings, TemporalSettings):
+    """`python worker.py replay`."""
 
 
 class MigrateProcess(LogSettings, DatabaseSettings):

@@ -3,7 +3,7 @@
 import os
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from core.platform.settings.base import ENV_FILE, Settings
 
@@ -37,3 +37,37 @@ class TemporalSettings(Settings):
         return {
             name: value for name, value in merged.items() if name.startswith("TEMPORAL_") and value
         }
+
+
+class WorkerVersionSettings(Settings):
+    """The version of a worker in a Temporal Worker Deployment; without them, workers have none.
+
+    The names are those that the Temporal Worker Controller sets.
+    """
+
+    temporal_deployment_name: str | None = Field(
+        default=None,
+        description="name of the Worker Deployment, equal for all its versions; set it together with "
+        "TEMPORAL_WORKER_BUILD_ID",
+        pattern=r"^[^\s.:]{1,255}$",
+        examples=["takeone"],
+    )
+    temporal_worker_build_id: str | None = Field(
+        default=None,
+        description="version of this worker; executions end on the version that began them. Workers of a version "
+        "receive work once it is the deployment's current version",
+        pattern=r"^[^\s:]{1,255}$",
+        examples=["1.4.2"],
+        validate_default=True,
+    )
+
+    @field_validator("temporal_worker_build_id")
+    @classmethod
+    def _with_the_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "temporal_deployment_name" not in info.data:  # it is wrong, and reported
+            return value
+        if value is None and info.data["temporal_deployment_name"] is not None:
+            raise ValueError("not set, but TEMPORAL_DEPLOYMENT_NAME is: set both or neither")
+        if value is not None and info.data["temporal_deployment_name"] is None:
+            raise ValueError("set, but TEMPORAL_DEPLOYMENT_NAME is not: set both or neither")
+        return value

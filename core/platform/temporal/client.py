@@ -28,10 +28,12 @@ from temporalio.runtime import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from core.platform.observability import tracing
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import TASK_QUEUE_BACKLOG
 from core.platform.settings.temporal import TemporalSettings
 from core.platform.temporal.search_attributes import SEARCH_ATTRIBUTES
+from core.platform.temporal.tracing_interceptor import TracingInterceptor
 
 log = get_logger(__name__)
 
@@ -105,6 +107,7 @@ async def connect(
             lazy=lazy,
             runtime=runtime,
             connect_timeout=CONNECT_TIMEOUT,
+            interceptors=[TracingInterceptor()] if tracing.is_on() else [],
         )
     except (RuntimeError, ValueError, RPCError) as error:
         reason = " ".join(str(error).split())

@@ -20,6 +20,7 @@ from core.domain.plans import (
 )
 from core.domain.prices import Quote
 from core.domain.states import ExecutionStatus, JobState, Surface
+from core.platform.observability import tracing
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.media_seconds import check_media_seconds
@@ -81,10 +82,10 @@ class NewExecution:
 INSERT_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
-     deadline_at, max_cost_nano_usd, surface)
+     deadline_at, max_cost_nano_usd, surface, traceparent)
 VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7,
         coalesce($8, (SELECT url FROM endpoints WHERE user_id = $2 AND is_default)),
-        now() + make_interval(secs => $9), $10, $11)
+        now() + make_interval(secs => $9), $10, $11, $12)
 """
 
 # Each step with its job of the first generation.
@@ -131,6 +132,7 @@ async def insert_execution(
         float(new.deadline_seconds),
         new.max_cost_nano_usd,
         new.surface,
+        tracing.traceparent(),
     )
     if new.webhook_secret is not None:
         await insert_secret(conn, new.webhook_secret)

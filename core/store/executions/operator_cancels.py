@@ -27,8 +27,8 @@ class OpenFilter:
     older_than_seconds: int = 0
 
 
-MATCHES = """
-WITH matching AS (
+MATCHING = """
+matching AS (
     SELECT e.execution_id, e.generation, e.user_id, e.status FROM executions AS e
     WHERE e.status IN ('queued', 'running') AND e.cancel_requested_at IS NULL
       AND ($1::text IS NULL OR e.execution_id = $1) AND ($2::text IS NULL OR e.user_id = $2)
@@ -42,7 +42,7 @@ WITH matching AS (
 )
 """
 COUNT_STAKE = f"""
-{MATCHES}, money AS (
+WITH {MATCHING}, money AS (
     SELECT count(*) FILTER (WHERE j.state IN ('submitting', 'unknown', 'submitted')) AS jobs_at_providers,
            sum(c.held_nano_usd) FILTER (WHERE c.state = 'held') AS held_nano_usd,
            sum(c.held_nano_usd)
@@ -58,7 +58,7 @@ SELECT (SELECT count(*) FROM matching) AS executions,
 FROM money
 """  # noqa: S608 - constants
 LIST_MATCHING = f"""
-{MATCHES}
+WITH {MATCHING}
 SELECT execution_id, generation FROM matching ORDER BY execution_id LIMIT $7
 """  # noqa: S608 - constants
 

@@ -26,6 +26,7 @@ from core.domain.plans import (
 from core.domain.prices import Quote
 from core.domain.retries import Purchase, RetryAction, StepRetry
 from core.domain.states import ExecutionStatus, JobState
+from core.platform.observability import tracing
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.deadlines import RUN_LENGTH
@@ -36,7 +37,8 @@ from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges
 
 GET_EXECUTION = """
-SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
+SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd,
+       traceparent
 FROM executions WHERE execution_id = $1 AND user_id = $2 AND deleted_at IS NULL
 """
 LOCK_EXECUTION = f"{GET_EXECUTION} FOR NO KEY UPDATE"
@@ -47,7 +49,7 @@ class RetriedExecution:
     """An execution to retry.
 
     error: of its last generation. max_cost_nano_usd: the limit for the cost of all generations
-    together.
+    together. traceparent: of the request that ordered or last retried it.
     """
 
     execution_id: ExecutionId
@@ -58,6 +60,7 @@ class RetriedExecution:
     prompt: str
     error: FailureCode | None
     max_cost_nano_usd: NanoUsd | None = None
+    traceparent: str | None = None
 
 
 class MaxCostExceededError(Exception):
@@ -102,6 +105,7 @@ def _execution(row: Record | None) -> RetriedExecution | None:
         prompt=prompt_of(request),
         error=FailureCode(row["error"]) if row["error"] is not None else None,
         max_cost_nano_usd=row["max_cost_nano_usd"],
+        traceparent=row["traceparent"],
     )
 
 
@@ -199,7 +203,7 @@ SET status = 'queued', generation = generation + 1, progress = 0, result = NULL,
     cancel_requested_at = NULL, cancel_reason = NULL,
     deadline_at = now() + {RUN_LENGTH}, waited = '0', waiting_since = NULL, paused = '0',
     queued_at = now(), started_at = NULL, ended_at = NULL, updated_at = now(),
-    budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+    budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date, traceparent = $3
 WHERE execution_id = $1 AND generation = $2 AND status IN ('failed', 'cancelled')
 RETURNING generation
 """  # noqa: S608 - a constant
@@ -236,6 +240,18 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 
+async def _begin_generation(conn: Connection, execution: RetriedExecution) -> int:
+    """Queue the execution with the trace of this request, which is linked to the last one."""
+    tracing.note(execution_id=execution.execution_id, generation=execution.generation + 1)
+    tracing.link(execution.traceparent)
+    generation: int | None = await conn.fetchval(
+        QUEUE_AGAIN, execution.execution_id, execution.generation, tracing.traceparent()
+    )
+    if generation is None:
+        raise ValueError(f"{execution.execution_id} has not ended, or was not locked")
+    return generation
+
+
 NO_ALTERNATIVES: Final[Mapping[str, tuple[Alternative, ...]]] = {}
 
 
@@ -259,9 +275,7 @@ async def queue_again(
     ServiceBudgetExceededError: roll back.
     """
     execution_id = execution.execution_id
-    generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
-    if generation is None:
-        raise ValueError(f"{execution_id} has not ended, or was not locked")
+    generation = await _begin_generation(conn, execution)
     holds: list[Hold] = []
     for item in steps:
         if item.action is RetryAction.LEFT:

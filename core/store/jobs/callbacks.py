@@ -127,6 +127,16 @@ async def notify_end(conn: Connection, job_id: JobId) -> None:
     await conn.execute("SELECT pg_notify($1, $2)", ENDS_CHANNEL, job_id)
 
 
+GET_TRACEPARENT = """
+SELECT e.traceparent FROM jobs AS j JOIN executions AS e ON e.execution_id = j.execution_id WHERE j.job_id = $1
+"""
+
+
+async def find_traceparent(conn: Connection, job_id: JobId) -> str | None:
+    """Return the trace of the request that a job was ordered with. Call it as system."""
+    return await conn.fetchval(GET_TRACEPARENT, job_id)
+
+
 GET_SEND_KEY = """
 SELECT s.provider_key_id FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
 WHERE s.job_id = $1 AND s.number = $2 AND j.provider = $3

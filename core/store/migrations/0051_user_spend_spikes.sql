@@ -9,6 +9,8 @@ CREATE TABLE user_spend_spikes (
     PRIMARY KEY (user_id, day)
 );
 CREATE INDEX user_spend_spikes_at ON user_spend_spikes (at);
+-- A small table: a row for each user, month and threshold, which is indexed at once.
+-- squawk-ignore require-concurrent-index-creation
 CREATE INDEX budget_alerts_at ON budget_alerts (reached_at);
 
 CALL enable_row_security('user_spend_spikes');

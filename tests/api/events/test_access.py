@@ -97,10 +97,10 @@ async def test_ticket_opens_nothing_else(
 
 
 @pytest.mark.parametrize("name", ["exec_1", "exec_%00"])
-async def test_ticket_for_what_is_no_id_is_not_found(process: Served, name: str) -> None:
+async def test_ticket_for_what_is_no_id_is_refused(process: Served, name: str) -> None:
     async with httpx.AsyncClient(base_url=process.url, timeout=30) as browser:
         answer = await browser.get(f"/api/executions/{name}/events?ticket=a-ticket")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
 async def test_tickets_are_stored_as_hashes(watched: Watched, http: httpx.AsyncClient) -> None:

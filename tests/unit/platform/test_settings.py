@@ -16,6 +16,7 @@ from core.platform.settings.processes import AdminProcess, ApiProcess, MigratePr
 from core.platform.settings.providers import ProviderSettings
 from core.platform.settings.stores import DatabaseSettings, StorageSettings
 from core.platform.settings.temporal import TemporalSettings
+from core.platform.temporal.worker_versions import worker_deployment
 from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 
 ROOT = Path(__file__).parents[3]
@@ -108,6 +109,37 @@ def test_settings_of_migrations_require_only_the_database(
     assert (
         load(MigrateProcess).owner_url.get_secret_value() == "postgresql://owner@localhost/takeone"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "build_id", "refused"),
+    [
+        ("takeone", "1.0", None),
+        ("production/takeone", "v1-3f9c", None),  # as the Worker Controller sets them
+        ("takeone", "", "TEMPORAL_WORKER_BUILD_ID: not set"),
+        ("", "1.0", "TEMPORAL_WORKER_BUILD_ID: set, but"),
+        ("take.one", "1.0", "TEMPORAL_DEPLOYMENT_NAME: "),
+        ("takeone", "1:0", "TEMPORAL_WORKER_BUILD_ID: "),
+    ],
+)
+def test_settings_of_a_worker_version_are_both_or_neither(
+    name: str,
+    build_id: str,
+    refused: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_all(monkeypatch, COMPLETE)
+    assert worker_deployment(load(WorkerProcess)) is None
+    versions = {"TEMPORAL_DEPLOYMENT_NAME": name, "TEMPORAL_WORKER_BUILD_ID": build_id}
+    set_all(monkeypatch, versions)
+    if refused is None:
+        deployment = worker_deployment(load(WorkerProcess))
+        assert deployment is not None
+        assert (deployment.version.deployment_name, deployment.version.build_id) == (name, build_id)
+    else:
+        (line,) = refusal(WorkerProcess, capsys)
+        assert line.startswith(refused)
 
 
 @pytest.mark.parametrize(
