@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from takeone import errors
-from takeone.cli._core import output, profiles
+from takeone import Execution, errors
+from takeone.cli._core import output, profiles, values
 from takeone.cli._core.exits import MEANINGS, Exit, StopError, explain
 from takeone.cli._core.profiles import ProfileFile
-from takeone.cli.main import root, run
+from takeone.cli._core.progress import left
+from takeone.cli._core.saving import file_name
+from takeone.cli.main import SECTIONS, root, run
+from takeone.models import ResultFile
 
 PACKAGE = Path(__file__).parents[2] / "clients/python"
 HEAVY = ("asyncio", "httpx", "pydantic", "rich")
@@ -203,6 +206,7 @@ def test_unexpected_failure_is_not_explained() -> None:
         (Decimal("1E+2"), "100"),
         (Decimal("0.30"), "0.30"),
         ("a\x1b[31mred\x9b\nline", "a [31mred  line"),
+        ("safe\u202egnp.exe", "safe gnp.exe"),
         (None, ""),
         (True, "yes"),
         (["a", "b"], "a, b"),
@@ -210,6 +214,44 @@ def test_unexpected_failure_is_not_explained() -> None:
 )
 def test_cells_are_exact_and_without_control_characters(value: object, text: str) -> None:
     assert output.text(value) == text
+
+
+def test_names_of_files_never_lead_out_of_their_folder() -> None:
+    """Ids, labels and content types come from the service."""
+    members = {"step": "clip", "kind": "video", "url": "http://f.test", "sizeBytes": 1}
+    file = ResultFile.model_validate(
+        {**members, "id": "asset_1", "contentType": "video/mp4; codecs=x", "sha256": "0"}
+    )
+    hostile = Execution.model_construct(id="../../etc/passwd")
+    assert file_name(hostile, "", file) == "__.._etc_passwd.mp4"
+    plain = Execution.model_construct(id="exec_1")
+    assert file_name(plain, "..\\sub/été:1", file) == "exec_1-__sub_été_1.mp4"
+
+
+def test_sections_of_the_help_have_all_commands() -> None:
+    assert {each.name for part in SECTIONS.values() for each in part} == set(root.commands)
+
+
+@pytest.mark.parametrize("text", ["-1", "1e3", "NaN", "ten", "", "0.0000000001", "9" * 10])
+def test_amount_that_is_no_price_is_refused(text: str) -> None:
+    with pytest.raises(StopError, match="US dollars"):
+        values.amount(text, "--max-cost")
+    assert values.amount("$0.50", "--max-cost") == Decimal("0.5")
+
+
+@pytest.mark.parametrize("text", ["9999999d", "0001-01-01T00:00+23:00", "yesterday"])
+def test_time_out_of_range_is_a_clear_error(text: str) -> None:
+    with pytest.raises(StopError, match="not a time"):
+        values.moment(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "ends soon"), (42.4, "about 42 s left"), (600, "about 10 min left"),
+     (7200, "about 2.0 h left")],
+)  # fmt: skip
+def test_estimates_are_rounded(seconds: float, text: str) -> None:
+    assert left(seconds) == text
 
 
 def leaves(group: click.Group) -> list[click.Command]:

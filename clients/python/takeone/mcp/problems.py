@@ -37,6 +37,7 @@ def readable(request_id: str | None = None) -> Generator[None, None, None]:
 
 def _text(error: Exception, request_id: str | None) -> str:
     text = plain(str(error) or type(error).__name__)
+    text = text if text.endswith((".", "…")) else f"{text}."
     if isinstance(error, KeySpendLimitError):
         return f"{text} Nothing was bought. Ask the user before you try a cheaper order."
     if isinstance(error, MaxCostError):

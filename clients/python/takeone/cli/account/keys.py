@@ -9,7 +9,7 @@ from takeone.cli._core.app import App, Group, pass_app
 
 if TYPE_CHECKING:
     from takeone._calls.bodies import NewKeyOptions, NewSpendLimit
-    from takeone.models import NewKey
+    from takeone.models import Key, NewKey
 
 
 @click.group(cls=Group)
@@ -23,18 +23,24 @@ def list_(app: App) -> None:
     """List API keys, without their secrets."""
     app.show_list(
         list(app.client.keys.list()),
-        ("id", "name", "prefix", "scopes", "left this month", "created", "last used", "revoked"),
+        ("id", "name", "prefix", "scopes", "may spend", "created", "last used", "revoked"),
         lambda each: (
             each.id,
             each.name,
             each.prefix,
             each.scopes,
-            output.usd(each.spending.month.left),
+            _left(each),
             output.when(each.created_at),
             output.when(each.last_used_at),
             output.when(each.revoked_at),
         ),
     )
+
+
+def _left(key: "Key") -> str:
+    """Return what a key may still spend; nothing for a key without a limit."""
+    periods = (("today", key.spending.day.left), ("this month", key.spending.month.left))
+    return ", ".join(f"{output.usd(left)} {when}" for when, left in periods if left is not None)
 
 
 @keys.command()
