@@ -172,7 +172,7 @@ def test_compose_pins_every_image_that_it_does_not_build(services: dict[str, Any
     }
     assert {"postgres", "temporal", "temporal-ui", "s3"} <= pulled.keys()
     assert [
-        image for image in pulled.values() if not re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", image)
+        image for image in pulled.values() if not re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?$", image)
     ] == []
     tools, server = pulled["temporal-schema"], pulled["temporal"]
     assert tools.partition(":")[2] == server.partition(":")[2]
