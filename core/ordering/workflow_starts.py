@@ -70,7 +70,7 @@ async def start_execution(
             SearchAttributePair(PROVIDER, sorted({step.provider for step in order.plan.steps})),
         ]
     )
-    with tracing.within(accepted.document["execution"].get("traceparent")):
+    with tracing.within(accepted.document.get("execution", {}).get("traceparent")):
         await client.start_workflow(
             EXECUTION_WORKFLOW,
             order,

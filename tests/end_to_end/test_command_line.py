@@ -258,7 +258,7 @@ async def test_retry_that_costs_nothing_needs_no_consent(
         lambda: waits(world, execution_id), "it does not wait for a decision", seconds=60
     )
     assert (await takeone.call("approve", execution_id, "choose", "--reject")).code == 0
-    assert (await world.ended(execution_id))["status"] == "failed"
+    assert (await world.ended(execution_id))["status"] == "cancelled"
     retried = await takeone.call("retry", execution_id)
     assert (retried.code, retried.out) == (0, f"{execution_id}\n"), retried.err
     assert "Generation 2 is queued: 1 step kept, $0 at most to pay" in retried.err

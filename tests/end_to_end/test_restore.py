@@ -15,12 +15,23 @@ from typing import Any
 import httpx
 import pytest
 
+from core.platform.settings.stores import StorageSettings
+from core.store.files.object_storage import ObjectStore
+from core.store.recovery.restore_marker import read_marker
 from tests.end_to_end.restoring import back_up, restore
 from tests.end_to_end.world import World
 
 pytestmark = pytest.mark.guarantee("G1")
 
 KEY = "the same request"
+STORAGE = (
+    "s3_bucket",
+    "s3_endpoint_url",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_region",
+    "cdn_base_url",
+)
 
 
 @pytest.fixture
@@ -51,8 +62,18 @@ async def _order(world: World) -> httpx.Response:
 
 
 async def _until_marked(world: World) -> None:
-    """Wait for the high-water mark, which is written every second."""
-    await asyncio.sleep(2.5)
+    """Wait until the restore marker has the latest send; it is written every second."""
+    (sent,) = await world.rows("SELECT max(serial) AS serial FROM sends")
+    settings = StorageSettings.model_validate(
+        {name: world.stack.environment.get(name.upper()) for name in STORAGE}
+    )
+    async with ObjectStore.of(settings) as objects:
+
+        async def is_marked() -> bool:
+            marker = await read_marker(objects)
+            return marker is not None and marker.serial >= sent["serial"]
+
+        await _until(is_marked, seconds=60)
 
 
 def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -104,7 +125,7 @@ async def test_restored_database_is_detected_and_recovered_without_new_purchases
     assert bought == 2 * len(everything)
 
     await restore(stack)
-    await _until(lambda: _paused(world), seconds=15)
+    await _until(lambda: _paused(world), seconds=60)
     await _check_new_work_is_refused(world)
     assert await _statuses(world, everything) == {
         done: "completed",

@@ -93,7 +93,7 @@ class OpenAISettings(Settings):
         default=(),
         description="other names of video models on /v1, as NAME=MODEL,NAME=MODEL; answers have the MODEL; "
         "default: none",
-        examples=["sora-2=bytedance/seedance-1-pro"],
+        examples=["sora-2=MODEL"],
     )
 
 

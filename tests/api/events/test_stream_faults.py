@@ -126,7 +126,7 @@ async def test_retry_supersedes_the_end_before_it(
     one = await watched.execution()
     await finish(watched.database, one.ref, ExecutionStatus.FAILED)
     async with watched.database.as_user(one.user_id) as conn:
-        assert await conn.fetchval(QUEUE_AGAIN, one.execution_id, 1) == 2
+        assert await conn.fetchval(QUEUE_AGAIN, one.execution_id, 1, None) == 2
     async with asyncio.timeout(SECONDS), opened(http, path_of(one), after=2) as client:
         snapshot = await client.next()
         assert snapshot is not None

@@ -9,7 +9,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 
 PROGRAM: Final = "/usr/bin/chromium"
 MISSING: Final = f"{PROGRAM} is missing: apt-get install chromium fonts-dejavu-core"
@@ -32,6 +39,7 @@ async def open_browser() -> AsyncGenerator[Browser]:
         browser = await playwright.chromium.launch(
             executable_path=PROGRAM, args=["--disable-dev-shm-usage"]
         )
+        expect.set_options(timeout=60_000)  # milliseconds: four processes share two processors
         try:
             yield browser
         finally:

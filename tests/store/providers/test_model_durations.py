@@ -128,8 +128,9 @@ async def test_measuring_reads_a_bounded_number_of_jobs(
     database: Database, fresh_database: FreshDatabase
 ) -> None:
     ref = await submitted(database)
-    await ended(database, ref, MAX_SAMPLES + 2_000, fastest=10, slowest=20)
     owner = await asyncpg.connect(fresh_database.owner_dsn)
+    await owner.execute("ALTER TABLE jobs DISABLE TRIGGER USER")  # so many events take seconds
+    await ended(database, ref, MAX_SAMPLES + 2_000, fastest=10, slowest=20)
     await owner.execute("ANALYZE jobs")
     await owner.close()
     async with database.as_system() as conn:
