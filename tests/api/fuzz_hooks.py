@@ -59,6 +59,7 @@ BEYOND_SCHEMAS = re.compile(
             r"is not allowed for a key with the scope admin",
             r"must be a value of the model",
             r"must be a value that is supported by the model",
+            r"is not a video model of this service",
             r"its shorter side must be a resolution of the model",
             r"is not supported by the model, which leaves no choice",
             r"must not be combined with resolution and aspect_ratio",
