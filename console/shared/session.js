@@ -3,7 +3,7 @@ import { post, remove, request } from "./api.js";
 
 const PATH = "/console/session";
 
-/** Return the session, or null if nobody is logged in. */
+/** Return the session, or null without a login. */
 export const readSession = async () => (await request("GET", PATH)).session;
 
 /** Log in with an API key or a token. Returns the session. */

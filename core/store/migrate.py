@@ -67,7 +67,7 @@ async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[st
 
     With an application DSN, also create its login role and grant it the roles of the product. Safe
     to repeat and to run from several processes at once. Raises asyncpg errors; a failed migration
-    is rolled back, and an index that a failed one left invalid is created anew by the next run.
+    is rolled back, and an index that a failed one left invalid is created again by the next run.
     """
     connection = await asyncpg.connect(owner_dsn)
     try:

@@ -104,13 +104,13 @@ async def test_bill_settles_open_and_assumed_costs_once(books: Books, tmp_path: 
 
 
 async def test_final_costs_and_unknown_jobs_stay_differences(books: Books, tmp_path: Path) -> None:
-    bill = {"req-done": 1, "req-nobody": 5}
+    bill = {"req-done": 1, "req-unknown": 5}
     ran = await imported(books, tmp_path, bill, "--yes")
     assert (ran.code, json.loads(ran.out)["remaining"]) == (1, 3)
     assert differences(ran) == {
         "req-done": ("different", "-0.014999999", "no: the cost is final"),
         "req-orphan": ("extra", "-0.00000008", "no: the cost is final"),
-        "req-nobody": ("missing", "0.000000005", "no: no such job"),
+        "req-unknown": ("missing", "0.000000005", "no: no such job"),
     }
     assert await books.findings() == []
 

@@ -86,7 +86,9 @@ class Buyers:
                 check_refused(answer)
             return answer.status_code != 200
 
-        await self.world.until_true(refused, "nobody has met the outage", seconds=30, every=0.02)
+        await self.world.until_true(
+            refused, "no process has met the outage", seconds=30, every=0.02
+        )
 
     async def _database_answers(self) -> bool:
         try:

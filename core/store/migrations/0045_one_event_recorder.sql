@@ -1,6 +1,6 @@
 -- The triggers of 0040 call one function that records the events.
 --
--- PL/pgSQL plans the statements of a trigger function anew for each trigger and connection, those of
+-- PL/pgSQL plans the statements of a trigger function once for each trigger and connection, those of
 -- another function once for each connection. Five triggers share this one, whose statement is large.
 
 -- Compare an execution with what its events have shown, insert an event for each difference, and notify
