@@ -1,4 +1,4 @@
-"""Parts of the testbed as faults need them: short horizons, room for held work, a receiver."""
+"""Parts of the testbed as faults need them: short horizons, slots for held work, a receiver."""
 
 import json
 import os
