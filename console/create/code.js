@@ -60,7 +60,7 @@ function pythonValue(value) {
 function typescriptOf({ method, order }) {
   const lines = Object.entries(order).map(([name, value]) => `  ${name}: ${JSON.stringify(value)},`);
   return [
-    'import { Takeone } from "takeone";',
+    `import { Takeone } from ${JSON.stringify("takeone")};`,
     "",
     "const client = new Takeone();",
     `const order = await client.executions.${method}({`,

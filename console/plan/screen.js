@@ -30,8 +30,8 @@ export default function PlanScreen() {
           <textarea id="plan-text" class="plan-text" spellcheck="false" value=${text}
             aria-invalid=${Boolean(unreadable || error)} onInput=${(event) => change(event.target.value)}></textarea>
           ${unreadable && html`<p class="notice notice-bad" role="alert">${unreadable}</p>`}
-          <p class="quiet">A step uses the file of another one by <code>{"step": name}</code>. Files of your own are in
-            <a href=${href("assets")}>Assets</a>: <code>{"asset": id}</code>.</p>
+          <p class="quiet">A step uses the file of another one by <code>{"step": name}</code>. Files of your own
+            are in${" "}<a href=${href("assets")}>Assets</a>: <code>{"asset": id}</code>.</p>
         <//>
       </div>
       <div class="stack">

@@ -1,6 +1,7 @@
 // The log of webhooks: filters, one webhook with its body and attempts, and sending again.
 import { post } from "../shared/api.js";
 import { useEvents } from "../shared/events.js";
+import { shortId } from "../shared/execution.js";
 import { usePages } from "../shared/pages.js";
 import { Button, Dialog, Empty, Facts, Loading, Panel, Problem } from "../shared/parts.js";
 import { useAction, useDebounced, useResource } from "../shared/resource.js";
@@ -43,7 +44,7 @@ export function DeliveryLog({ query, endpoints, isAdmin }) {
 function Row({ webhook, onShow }) {
   return html`<tr>
     <th scope="row"><button type="button" class="link" onClick=${onShow}>${webhook.type}</button>
-      ${webhook.executionId && html`<br /><a class="quiet" href=${href(`executions/${webhook.executionId}`)}>execution</a>`}</th>
+      ${webhook.executionId && html`<br /><a class="quiet" href=${href(`executions/${webhook.executionId}`)}>execution ${shortId(webhook.executionId)}</a>`}</th>
     <td><${Status} state=${webhook.state} /></td>
     <td class="number">${webhook.attempts}</td>
     <td class="wrap">${webhook.lastStatusCode ?? webhook.lastError ?? "none yet"}</td>

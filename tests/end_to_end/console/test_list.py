@@ -91,9 +91,9 @@ async def test_selected_executions_are_cancelled_and_retried_with_their_sums_sho
 
 def _sum(seen: list[dict[str, Any]], name: str) -> str:
     """Return the sum of a cost as the console writes it."""
-    exact = str(sum(Decimal(each["cost"][name]) for each in seen).normalize())
-    whole, _, fraction = exact.partition(".")
-    return f"${whole}.{fraction.ljust(2, '0')}"
+    exact = sum((Decimal(each["cost"][name]) for each in seen), Decimal())
+    whole, _, fraction = f"{exact:f}".partition(".")
+    return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
 async def _limit(world: World, *, nano_usd: int | None) -> None:
