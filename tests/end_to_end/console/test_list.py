@@ -103,7 +103,7 @@ async def _limit(world: World, *, nano_usd: int | None) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("rows", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_only_a_few_rows_of_a_long_list_are_in_the_page(
+async def test_long_list_keeps_few_rows_in_the_page(
     world: World, tab: Tab, rows: int
 ) -> None:
     page = tab.page
