@@ -34,7 +34,7 @@ just restarting.
 """
 
 
-PAUSE_SCOPES: Final = (ALL, DATABASE, "provider", "user")
+PAUSE_SCOPES: Final = (ALL, DATABASE, "provider", "model", "user")
 NO_HOLDS: Final = Holds()
 OPEN_STATUSES: Final = ("queued", "running")
 _MEASURED: Final = (
