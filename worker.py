@@ -26,7 +26,7 @@ from core.jobs.initial_series import start_at_zero
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.replay import replay_stored
-from core.maintenance.restore_detector import RestoreDetector
+from core.maintenance.restores.detector import RestoreDetector
 from core.maintenance.retention import retention_days
 from core.platform.observability import tracing
 from core.platform.observability.logging import configure_logging, get_logger

@@ -14,7 +14,7 @@ from core.jobs.submission.admission import clear_provider_gauges, measure_provid
 from core.platform.observability import metrics
 from core.platform.temporal.client import queue_backlogs
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.jobs.submit_pauses import ALL, DATABASE, list_pauses
 from core.store.measures import open_work
 from core.store.measures.held_money import Holds, measure_holds

@@ -17,12 +17,12 @@ from temporalio.client import Client
 from activities.executions import ExecutionActivities
 from core.jobs.submission.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
-from core.maintenance.decisions import DecisionRepairs
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
+from core.maintenance.repairs.decisions import DecisionRepairs
+from core.maintenance.repairs.workflow_repairs import WorkflowRepairs
 from core.maintenance.retention import Retention
 from core.maintenance.user_alarms import UserAlarms
-from core.maintenance.workflow_repairs import WorkflowRepairs
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE

@@ -21,7 +21,7 @@ from deploy.local.servers.process import LocalError
 from tests.chaos.kinds import VIDEO
 from tests.chaos.planted_bugs import BUGS, Bug
 from tests.chaos.planted_cases import CALM, HELD, case_of
-from tests.chaos.rounds import Session
+from tests.chaos.session import Session
 from tests.chaos.testbed import running_testbed
 
 ROUNDS = 3

@@ -14,7 +14,7 @@ from core.domain.ids import ExecutionId, UserId
 from core.domain.plans import PlanType
 from core.domain.states import ExecutionStatus
 from core.store.database import Connection
-from core.store.executions.status import ExecutionStatusRecord, read_executions
+from core.store.executions.views.status import ExecutionStatusRecord, read_executions
 
 EXAMINED: Final = 2000
 """The candidates that one page examines at most. A page with fewer matches is shorter."""

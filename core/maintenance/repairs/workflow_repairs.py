@@ -15,9 +15,8 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionRef, FinishInput
 from core.domain.states import ExecutionStatus
-from core.maintenance.delivered_webhooks import is_delivered_by_execution
-from core.maintenance.recent_repairs import RecentRepairs
-from core.maintenance.workflow_queries import (
+from core.maintenance.repairs.recent_repairs import RecentRepairs
+from core.maintenance.repairs.workflow_queries import (
     COMPLETED,
     TIMED_OUT,
     LatestRun,
@@ -28,6 +27,7 @@ from core.maintenance.workflow_queries import (
     is_running,
     list_running_workflows,
 )
+from core.maintenance.restores.delivered_webhooks import is_delivered_by_execution
 from core.ordering.workflow_starts import (
     signal_cancel,
     start_delivery,

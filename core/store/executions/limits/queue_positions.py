@@ -6,7 +6,7 @@ from typing import Final
 
 from core.domain.ids import ExecutionId, JobId, UserId
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 
 MAX_AHEAD: Final = 1_000
 """Rows of a user's queue that a read examines. An execution further behind has no position, and no

@@ -5,7 +5,7 @@ from typing import Final
 
 from temporalio.client import Client
 
-from core.maintenance.recent_repairs import RecentRepairs
+from core.maintenance.repairs.recent_repairs import RecentRepairs
 from core.ordering.workflow_starts import signal_decision
 from core.platform.observability.logging import get_logger
 from core.store.approvals.decisions import list_unnoted

@@ -17,9 +17,9 @@ from core.domain.ids import ExecutionId, JobId
 from core.domain.media.content import StorageRefusedError, StorageUnavailableError
 from core.domain.messages.jobs import JobRef
 from core.jobs.submission.submit import JobSubmitter
-from core.maintenance.histories import ExecutionHistories, NoMemoError, RecordedExecution
-from core.maintenance.job_recovery import JobRecovery
-from core.maintenance.restore_detector import detect_restore
+from core.maintenance.restores.detector import detect_restore
+from core.maintenance.restores.histories import ExecutionHistories, NoMemoError, RecordedExecution
+from core.maintenance.restores.job_recovery import JobRecovery
 from core.platform.temporal.policies import SUBMITTING_SECONDS
 from core.store.accounts.audit import record
 from core.store.database import DATABASE_DOWN, SET_SYSTEM, Database

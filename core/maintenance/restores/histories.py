@@ -35,8 +35,8 @@ from core.domain.messages.jobs import (
 )
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus
-from core.maintenance.delivered_webhooks import DeliveredWebhooks
-from core.maintenance.workflow_queries import accepted_of, is_delivered
+from core.maintenance.repairs.workflow_queries import accepted_of, is_delivered
+from core.maintenance.restores.delivered_webhooks import DeliveredWebhooks
 from core.platform.temporal.client import RPC_TIMEOUT
 from core.store.recovery.start_memo import StartMemo
 

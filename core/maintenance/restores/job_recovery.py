@@ -21,7 +21,7 @@ from core.jobs.settlement import settle_ended
 from core.jobs.submission.holds import find_higher_worst
 from core.jobs.submission.inputs import InputUnavailableError, resolve_inputs
 from core.jobs.submission.submit import JobSubmitter, ModelNotOfferedError
-from core.maintenance.histories import JobFate, RecordedJob
+from core.maintenance.restores.histories import JobFate, RecordedJob
 from core.providers.models import inputs_to_json
 from core.providers.port import CreateRequest, Provider, ProviderUnavailableError
 from core.store.database import Connection

@@ -4,7 +4,7 @@ from typing import Final
 
 from core.domain.ids import ExecutionId, UserId
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits, lock_counters
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits, lock_counters
 
 # One snapshot: a media job that ends moves from the open ones to the used time in one transaction.
 # An open job counts with its usual time; the time that it took replaces it at its end.

@@ -8,7 +8,7 @@ from typing import Any
 from core.domain.ids import AssetId, ExecutionId, UserId
 from core.domain.plans import Parameters, parameters_from_json
 from core.store.database import Connection
-from core.store.executions.status import ExecutionStatusRecord, read_executions
+from core.store.executions.views.status import ExecutionStatusRecord, read_executions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
