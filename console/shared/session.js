@@ -16,7 +16,7 @@ export const logOut = () => remove(PATH);
 
 /** Take the ticket out of the address, so that neither the history nor a copy has it. */
 export function takeTicket() {
-  const found = /^#ticket=([\w-]+)$/.exec(location.hash);
+  const found = /^#ticket=([\w.-]+)$/.exec(location.hash);
   if (found) history.replaceState(null, "", location.pathname);
   return found?.[1] ?? null;
 }

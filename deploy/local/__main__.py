@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from decimal import Decimal
 from functools import partial
 from typing import Final, NoReturn, cast
 
+from cli.console.links import new_link
+from cli.options import default_actor
+from core.platform.crypto.sealing import Sealer
 from deploy.local.config import ROOT, Config, Ports, read_config, read_some_keys, variable_of
 from deploy.local.demo.prices import StepPrice, video_price
 from deploy.local.demo.run import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
@@ -44,6 +48,7 @@ def main() -> int:
             return asyncio.run(run(config, partial(drill, say=say)))
         if options.command == "live-check":
             return asyncio.run(_check_live(config, options.max_usd, sandbox=options.sandbox))
+        config = replace(config, operator=True)
         is_up = options.command == "up"
         action = stay_up if is_up else _demo_action(config, pipeline=options.pipeline)
         return 0 if action is None else asyncio.run(run(config, action))
@@ -115,6 +120,10 @@ async def stay_up(stack: Stack) -> int:
         f"Ready. Console {config.api_url}/console/, API docs {config.api_url}/docs, "
         f"Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything."
     )
+    if config.operator:
+        sealer = Sealer([base64.b64decode(stack.keys.encryption_key)])
+        link = new_link(sealer, config.operator_url, default_actor())
+        say(f"Operator's console, once within 15 minutes: {link}")
     await asyncio.Event().wait()
     return 0
 
