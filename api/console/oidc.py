@@ -30,7 +30,7 @@ router = APIRouter(prefix=f"{CONSOLE_PATH}/oidc", include_in_schema=False)
 
 
 class Outcome(StrEnum):
-    """How a login has ended. The console has a sentence for each.
+    """The end of a login. The console has a sentence for each.
 
     DENIED: the user or the provider did not agree. EXPIRED: it was begun in another browser, or too
     long ago. REFUSED: the provider's answer is not valid. UNKNOWN: no account is linked to the
