@@ -1,18 +1,15 @@
 """What every screen must have: accessibility, phone width, the keyboard, and exact money."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, expect
 
-from tests.end_to_end.console.browser import PHONE, Tab
+from tests.end_to_end.console.browser import PHONE, Tab, serious_violations
 from tests.end_to_end.console.conftest import files_origin
 from tests.end_to_end.world import World
 
 SCREENS = ("executions", "executions/{id}", "create")
-SERIOUS = ("serious", "critical")
 AMOUNTS = ("0", "0.3", "0.303", "1234567.89", "0.000000001", "999999999.999999999", "0.1", "0.2")
 MONEY = """
 async (amounts) => {
@@ -31,22 +28,12 @@ async def test_axe_finds_nothing_serious(world: World, browser: Browser, scheme:
     async with Tab.open(browser, api_url, files_origin(world), color_scheme=scheme) as tab:
         await tab.page.goto("/console/")
         await expect(tab.page.get_by_label("API key")).to_be_visible()
-        assert await _violations(tab) == []
+        assert await serious_violations(tab.page) == []
         await tab.log_in(world.user.api_key)
         for path in SCREENS:
             await tab.page.goto(f"/console/#/{path.format(id=execution_id)}")
             await expect(tab.page.locator(".panel, .execution").first).to_be_visible()
-            assert await _violations(tab) == [], path
-
-
-async def _violations(tab: Tab) -> list[Any]:
-    axe: Any = Axe()  # its types are partly unknown
-    found: list[dict[str, Any]] = (await axe.run(tab.page)).response["violations"]
-    return [
-        (each["id"], [node["html"][:120] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in SERIOUS
-    ]
+            assert await serious_violations(tab.page) == [], path
 
 
 async def test_screens_fit_a_phone(world: World, tab: Tab) -> None:
