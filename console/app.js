@@ -5,7 +5,7 @@ import { Shell } from "./shell.js";
 import { whenSessionEnds } from "./shared/api.js";
 import { closeStream, openStream } from "./shared/events.js";
 import { Dialog, Loading, Problem } from "./shared/parts.js";
-import { logOut, readSession, redeemTicket, takeTicket } from "./shared/session.js";
+import { logOut, readSession, redeemTicket, takeTicket, whenAnotherTabChanges } from "./shared/session.js";
 import { html, render, useEffect, useState } from "./shared/view.js";
 
 /** session: undefined while it is looked up, null without one. expired: ask for another login. */
@@ -16,6 +16,12 @@ function App() {
     whenSessionEnds(() => {
       closeStream();
       setState((last) => ({ ...last, expired: Boolean(last.session) }));
+    });
+    whenAnotherTabChanges(async () => {
+      const session = await readSession().catch(() => undefined);
+      if (session === undefined) return; // the next request shows how it is
+      closeStream();
+      setState({ session, notice: "You are logged out: another tab has ended the session." });
     });
     begin().then(setState);
   }, [attempt]);
@@ -34,7 +40,7 @@ function App() {
   }
   const leave = async () => {
     closeStream();
-    await logOut().catch(() => {});
+    await logOut();
     setState({ session: null, notice: "You are logged out." });
   };
   // The screen stays under the dialog, so a form that was being filled in is not lost.

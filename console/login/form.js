@@ -12,12 +12,12 @@ export function LoginForm({ problem, onLogin }) {
   };
   return html`<form class="stack" onSubmit=${submit}>
     <div class="field">
-      <label for="credential">API key</label>
+      <label for="credential">API key or token</label>
       <input id="credential" name="credential" type="password" required autocomplete="off"
         autofocus placeholder="tko_…" aria-describedby="credential-help" />
       <p id="credential-help" class="quiet">
-        Or a token of your identity provider. It is exchanged for a session of 12 hours and is not
-        kept in the browser.
+        An API key of Takeone, or a token of your identity provider. It is exchanged for a session of
+        12 hours and is not kept in the browser.
       </p>
     </div>
     <${Problem} error=${error ?? problem} />

@@ -38,9 +38,9 @@ export function Table({ rows, columns, by, label, empty = "None." }) {
   if (rows.length === 0) return html`<p class="quiet">${empty}</p>`;
   const shown = (columns ?? Object.keys(rows[0])).map((each) => (Array.isArray(each) ? each : [each]));
   const isNumber = (name) => /Usd$|^usd$|Seconds$/.test(name) || typeof rows[0][name] === "number";
-  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table>
+  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table class="pile">
     <thead><tr>${shown.map(([name]) => html`<th class=${isNumber(name) ? "number" : ""}>${words(name)}</th>`)}</tr></thead>
-    <tbody>${rows.map((row, at) => html`<tr key=${by ? row[by] : at}>${shown.map(([name, render]) => html`<td class=${isNumber(name) ? "number" : ""}>
+    <tbody>${rows.map((row, at) => html`<tr key=${by ? row[by] : at}>${shown.map(([name, render]) => html`<td class=${isNumber(name) ? "number" : ""} data-label=${words(name)}>
       ${render ? render({ row }) : html`<${Value} name=${name} value=${row[name]} />`}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }

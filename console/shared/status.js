@@ -39,6 +39,8 @@ export function Status({ state, words }) {
 
 export const isOpen = (execution) => ["queued", "running"].includes(execution.status);
 
+export const isRetryable = (execution) => ["failed", "cancelled"].includes(execution.status);
+
 /** Return what to show of an execution: its status, or that it waits for a decision. */
 export const shownState = (execution) =>
   isOpen(execution) && execution.waitingFor.length > 0 ? "approval" : execution.status;

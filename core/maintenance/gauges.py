@@ -25,7 +25,7 @@ from core.store.money.reports.undelivered_spend import UndeliveredOutcome, measu
 from core.store.providers.job_durations import measure_job_durations
 from core.store.providers.model_durations import measure_durations
 
-PAUSE_SCOPES: Final = (ALL, DATABASE, "provider", "user")
+PAUSE_SCOPES: Final = (ALL, DATABASE, "provider", "model", "user")
 NO_HOLDS: Final = Holds()
 OPEN_STATUSES: Final = ("queued", "running")
 _MEASURED: Final = (

@@ -109,8 +109,9 @@ class IssuerServer:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, *keys: SigningKey) -> AsyncGenerator["IssuerServer"]:
-        issuer = cls()
+    async def open(cls, *keys: SigningKey, port: int = 0) -> AsyncGenerator["IssuerServer"]:
+        """port: 0: any free one."""
+        issuer = cls(_port=port)
         await issuer.start()
         issuer.publish(*keys)
         try:

@@ -34,13 +34,11 @@ class Bug:
     cases: tuple[str, ...]
 
 
-_COMMITTED: Final = """\
-        except DATABASE_DOWN as error:
-            log.warning("send.intent_interrupted\""""
-_SENT_BEFORE: Final = """\
-                if isinstance(intent, _Intent):
-                    sent = await self._send(ref, intent, began)
-"""
+_LOG: Final = "log = get_logger(__name__)\n"
+_CHECKED: Final = "                self.serial_watch.check(known, intent.serial)\n"
+_SENT_BEFORE: Final = (
+    "                _SENT[ref.job_id] = await self._send(ref, intent, boot_seconds())\n"
+)
 _SENT: Final = "        result = await self._send(ref, intent, began)\n"
 _CLAIMED: Final = '        cancelled = row["cancel_requested_at"] is not None\n'
 _BEGUN_ANEW: Final = """\
@@ -103,13 +101,12 @@ BUGS: Final = (
         name="post-before-commit",
         what="the paid call is made inside the intent's transaction: a worker killed there leaves no trace of it",
         edits=(
-            Edit(
-                file="core/jobs/submission/submit.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED
-            ),
+            Edit(file="core/jobs/submission/submit.py", old=_LOG, new=_LOG + "_SENT = {}\n"),
+            Edit(file="core/jobs/submission/submit.py", old=_CHECKED, new=_CHECKED + _SENT_BEFORE),
             Edit(
                 file="core/jobs/submission/submit.py",
                 old=_SENT,
-                new=_SENT.replace("await", "sent or await"),
+                new=_SENT.replace("await", "_SENT.pop(ref.job_id, None) or await"),
             ),
         ),
         cases=("worker-after-billing-quiet",),

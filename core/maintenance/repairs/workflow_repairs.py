@@ -34,6 +34,7 @@ from core.ordering.workflow_starts import (
     start_execution,
     terminate_workflow,
 )
+from core.platform.observability import tracing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import DELIVERY_RUN_TIMEOUT, END_SLACK
@@ -52,11 +53,11 @@ from core.store.executions.unfinished import (
 )
 from core.store.jobs.callbacks import notify_open_jobs
 from core.store.recovery.restore_marker import pause_behind
-from core.store.webhooks.events import (
+from core.store.webhooks.events import mark_delivered
+from core.store.webhooks.pending_deliveries import (
     PendingDelivery,
     fail_overdue,
     list_pending,
-    mark_delivered,
     resume_delivery,
 )
 
@@ -339,6 +340,10 @@ class WorkflowRepairs:
         return ended is not None and ended.error_code == code
 
     async def _deliver(self, pending: PendingDelivery) -> None:
+        with tracing.within(pending.traceparent):
+            await self._start_delivery(pending)
+
+    async def _start_delivery(self, pending: PendingDelivery) -> None:
         """Start a delivery, unless a workflow shows that the receiver accepted it.
 
         A database that was restored from an older backup does not have that attempt.

@@ -76,14 +76,23 @@ class Tab:
         await context.add_init_script(REPORT_VIOLATIONS)
         page = await context.new_page()
         tab = cls(page=page, context=context, origins=frozenset({api_url, *origins}))
-        page.on("console", lambda message: tab.note(message.type, message.text))
-        page.on("pageerror", lambda error: tab.note("error", str(error)))
-        page.on("request", lambda request: tab.note_request(request))
+        tab.watch(page)
         try:
             yield tab
         finally:
             await context.close()
         assert tab.wrong == [], tab.wrong
+
+    async def open_another(self) -> Page:
+        """Open a page of the same browser, which shares the session."""
+        page = await self.context.new_page()
+        self.watch(page)
+        return page
+
+    def watch(self, page: Page) -> None:
+        page.on("console", lambda message: self.note(message.type, message.text))
+        page.on("pageerror", lambda error: self.note("error", str(error)))
+        page.on("request", lambda request: self.note_request(request))
 
     def note(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not any(part in text for part in self.allowed):
