@@ -213,7 +213,8 @@ async def test_pages_have_a_strict_policy_and_an_etag(page: httpx.AsyncClient) -
     again = await page.get("/console/", headers=tag)
     assert (again.status_code, again.content) == (304, b"")
     assert (await page.get("/console")).headers["location"] == "/console/"
-    for missing in ("none.js", "README.md", "vendor/LICENSE.htm", "..%2Fpyproject.toml"):
+    private = ("README.md", "vendor/LICENSE.htm", "..%2Fpyproject.toml", "operator/index.html")
+    for missing in ("none.js", "operator/", "operator/app.js", *private):
         assert (await page.get(f"/console/{missing}")).status_code == 404, missing
 
 
