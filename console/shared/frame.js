@@ -20,6 +20,14 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
     isFirst.current = false;
     scrollTo(0, 0);
   }, [key]);
+  const nav = useRef(null);
+  useEffect(() => {
+    const tab = nav.current.querySelector("[aria-current]");
+    if (!tab) return;
+    // On a phone not all tabs are in sight. `scrollIntoView` would move the place of the Tab key.
+    const [part, whole] = [tab, nav.current].map((element) => element.getBoundingClientRect());
+    nav.current.scrollLeft += Math.max(part.right - whole.right, 0) + Math.min(part.left - whole.left, 0);
+  }, [address[0]]);
   const skip = (event) => {
     event.preventDefault();
     main.current.focus();
@@ -28,8 +36,8 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
       <a class="brand" href=${href(home)}><span class="brand-mark" aria-hidden="true"></span>${brand}</a>
-      <nav aria-label="Screens">${tabs.map(({ path, nav }) => html`<a href=${href(path.join("/"))}
-        aria-current=${path[0] === address[0] ? "page" : undefined}>${nav}</a>`)}</nav>
+      <nav ref=${nav} aria-label="Screens">${tabs.map(({ path, nav: word }) => html`<a href=${href(path.join("/"))}
+        aria-current=${path[0] === address[0] ? "page" : undefined}>${word}</a>`)}</nav>
       <div class="account">${children}</div>
     </header>
     <main ref=${main} tabindex="-1">
