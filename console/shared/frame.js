@@ -13,11 +13,14 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
   const address = parts.length > 0 ? parts : [home];
   const found = findScreen(screens, address);
   const main = useRef(null);
+  const tabList = useRef(null);
   const isFirst = useRef(true);
   const key = address.join("/");
   useEffect(() => {
     if (!isFirst.current) main.current.focus();
     isFirst.current = false;
+    // On a phone, not all tabs are in sight.
+    tabList.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     scrollTo(0, 0);
   }, [key]);
   const skip = (event) => {
@@ -28,7 +31,7 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
       <a class="brand" href=${href(home)}><span class="brand-mark" aria-hidden="true"></span>${brand}</a>
-      <nav aria-label="Screens">${tabs.map(({ path, nav }) => html`<a href=${href(path.join("/"))}
+      <nav aria-label="Screens" ref=${tabList}>${tabs.map(({ path, nav }) => html`<a href=${href(path.join("/"))}
         aria-current=${path[0] === address[0] ? "page" : undefined}>${nav}</a>`)}</nav>
       <div class="account">${children}</div>
     </header>
