@@ -19,8 +19,7 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
   useEffect(() => {
     if (!isFirst.current) main.current.focus();
     isFirst.current = false;
-    // On a phone, not all tabs are in sight.
-    tabList.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    showCurrent(tabList.current);
     scrollTo(0, 0);
   }, [key]);
   const skip = (event) => {
@@ -41,6 +40,12 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
             session=${session} />`
         : html`<div class="page"><h1>Not found</h1><p>No screen has this address.</p></div>`}
     </main>`;
+}
+
+/** Bring the current tab in sight on a phone. scrollIntoView would also move where Tab continues. */
+function showCurrent(tabList) {
+  const tab = tabList.querySelector("[aria-current]");
+  if (tab) tabList.scrollLeft += tab.getBoundingClientRect().left - tabList.getBoundingClientRect().left;
 }
 
 /** A screen, fetched when it is first shown. It gets `session`, `query` and the values of its path. */
