@@ -245,7 +245,7 @@ BUGS: Final = (
     ),
     Bug(
         name="absent-at-once",
-        what="a list that does not show the send is believed at once, not after the horizon",
+        what="a list that does not show the send decides at once, not after the horizon",
         edits=(
             Edit(
                 file="core/jobs/lookups/absence.py",
