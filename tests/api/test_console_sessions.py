@@ -48,7 +48,7 @@ async def _is_open(page: httpx.AsyncClient) -> bool:
 async def test_login_sets_a_cookie_that_scripts_cannot_read(
     page: httpx.AsyncClient, api_once: TestUser
 ) -> None:
-    assert (await page.get(SESSION)).json() == {"session": None}
+    assert (await page.get(SESSION)).json() == {"session": None, "identityProvider": False}
     answer = await page.post(SESSION, json={"credential": api_once.api_key})
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
