@@ -24,7 +24,21 @@ FIRST_STACK: Final = frozenset(
         "end_to_end/test_usage.py",
     }
 )
-"""Half of the end-to-end tests, by time. The others run on a second stack at the same time."""
+SECOND_STACK: Final = frozenset(
+    {
+        "end_to_end/console/test_managing.py",
+        "end_to_end/console/test_ordering.py",
+        "end_to_end/console/test_screens.py",
+        "end_to_end/console/test_watching.py",
+        "end_to_end/test_cancel_truth.py",
+        "end_to_end/test_drills.py",
+        "end_to_end/test_kill.py",
+        "end_to_end/test_media.py",
+        "end_to_end/test_one_fact.py",
+        "end_to_end/test_pipelines.py",
+    }
+)
+"""Each has about a third of the end-to-end tests, by time. All others run on a third stack."""
 TOGETHER: Final = ("cog", "end_to_end", "providers", "sandbox", "workflows")
 """Folders with servers for all their files."""
 ORDER: Final = (
@@ -47,6 +61,8 @@ def unit(path: PurePosixPath) -> str:
         return "heavy"
     if str(path) in FIRST_STACK:
         return "first stack"
+    if str(path) in SECOND_STACK:
+        return "second stack"
     return path.parts[0] if path.parts[0] in TOGETHER else str(path)
 
 
