@@ -22,13 +22,13 @@ from activities.registration import (
     open_activities,
     open_media,
 )
+from core.jobs.initial_series import start_at_zero
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.replay import replay_stored
-from core.maintenance.restore_detector import RestoreDetector
+from core.maintenance.restores.detector import RestoreDetector
 from core.maintenance.retention import retention_days
 from core.platform.observability import tracing
-from core.platform.observability.initial_series import start_at_zero
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics_server import MetricsPortError, start_metrics_server
 from core.platform.settings.base import SettingError
@@ -80,7 +80,7 @@ async def serve(settings: WorkerProcess) -> int:
     if client is None:
         return 0
     async with open_activities(settings, client) as activities:
-        start_at_zero(activities.providers.known_names)
+        start_at_zero(activities.providers)
         reconciler = build_reconciler(
             client=client,
             database=activities.database,
@@ -226,7 +226,9 @@ def _work() -> int:
     if settings.wait_slots is not None:
         log.warning("settings.setting_ignored", setting="WAIT_SLOTS")
     tracing.configure(settings, service="takeone-worker")
-    metrics_server = start_metrics_server(settings.metrics_host, settings.metrics_port)
+    metrics_server = start_metrics_server(
+        settings.metrics_host, settings.metrics_port, build_id=settings.temporal_worker_build_id
+    )
     try:
         return uvloop.run(serve(settings))
     finally:

@@ -30,7 +30,7 @@ from core.store.approvals.looks import (
     shorten_deadline,
 )
 from core.store.database import Connection, Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.executions.unfinished import StoredOrder, find_next
 from core.store.jobs.jobs import JobRecord, get_job
 from core.webhooks.approval_event import insert_approval_event

@@ -26,7 +26,6 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import FIRST_ATTEMPT_SECONDS, START_RPC_TIMEOUT
 from core.store.database import DATABASE_DOWN, Connection, Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.ends import (
     EndedExecution,
     OpenExecution,
@@ -40,6 +39,7 @@ from core.store.executions.executions import (
     get_progress,
     mark_cancel_requested,
 )
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.executions.unfinished import StoredOrder, find_next
 from core.store.files.assets import list_execution_assets
 from core.store.jobs.callbacks import notify_open_jobs

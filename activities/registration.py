@@ -42,7 +42,7 @@ from core.providers.registry import (
     reads_per_minute,
 )
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.files.job_files import JobFiles
 from core.store.files.object_storage import ObjectStore
 from core.store.recovery.restore_marker import SerialWatch

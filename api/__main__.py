@@ -13,8 +13,8 @@ import uvloop
 from api.app import create_app
 from api.http.server import listen, serve
 from api.services import open_services
+from core.jobs.initial_series import start_at_zero
 from core.platform.observability import tracing
-from core.platform.observability.initial_series import start_at_zero
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics_server import MetricsPortError, start_metrics_server
 from core.platform.settings.base import SettingError
@@ -72,7 +72,7 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         except (TemporalConnectError, ValueError) as error:  # a setting is invalid where it is used
             sys.stderr.write(f"{error}\n")
             return 2
-        start_at_zero(services.providers.known_names)
+        start_at_zero(services.providers)
         try:
             await services.database.refuse_unsafe_login()
         except (UnsafeLoginError, LoginRefusedError) as error:

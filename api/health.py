@@ -15,7 +15,7 @@ from api.services import Services, services_of
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.store.database import DATABASE_DOWN
-from core.store.executions.status import list_applied_migrations
+from core.store.executions.views.status import list_applied_migrations
 from core.store.migrate import migration_names
 
 CHECK_SECONDS: Final = 2.0

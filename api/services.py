@@ -33,7 +33,7 @@ from core.platform.temporal.payload_encryption import payload_converter
 from core.providers.registry import Providers
 from core.store.accounts.rate_limit import RateLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.files.object_storage import ObjectStore
 from core.webhooks.asset_links import AssetLinks
 

@@ -22,6 +22,8 @@ from cli.commands import (
     webhooks,
 )
 from cli.commands.bills import import_bill
+from cli.commands.overview import overview, queues
+from cli.console.command import console, console_link
 from cli.doctor.command import backup_check, doctor
 from cli.output import Shown
 from cli.recover import recover
@@ -58,6 +60,10 @@ for name, commands in (
 ):
     app.add_typer(commands.app, name=name)
 ledger.app.command("import-bill")(import_bill)
+app.command("overview")(overview)
+app.command("queues")(queues)
+app.command("console")(console)
+app.command("console-link")(console_link)
 app.command("recover")(recover)
 app.command("doctor")(doctor)
 app.command("backup-check")(backup_check)

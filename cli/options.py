@@ -103,6 +103,9 @@ Note = Annotated[
         "--note", metavar="TEXT", parser=plain_text, help="The reason, for the audit log."
     ),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what the command would do, and change nothing.")
+]
 RowLimit = Annotated[
     int,
     typer.Option("--limit", metavar="N", min=1, max=MAX_COUNT, help="The number of rows to show."),

@@ -34,6 +34,11 @@ def show(
     return Shown(text, code)
 
 
+def show_change(report: Mapping[str, object], as_json: bool, *, dry_run: bool) -> Shown:
+    """Render what a command changed; after a dry run, the report is marked as one."""
+    return show({"dryRun": True, **report} if dry_run else report, as_json)
+
+
 def _as_json(data: object) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False, default=_plain)
 

@@ -12,8 +12,8 @@ from activities.registration import open_activities
 from cli.options import Actor, utc_time
 from cli.output import Shown
 from cli.session import ExitCode, FailedError
-from core.maintenance.histories import ExecutionHistories
-from core.maintenance.recovery import CANNOT_RECOVER, Recovery
+from core.maintenance.restores.histories import ExecutionHistories
+from core.maintenance.restores.recovery import CANNOT_RECOVER, Recovery
 from core.platform.observability.logging import configure_logging
 from core.platform.settings.load import load, secret_values
 from core.platform.settings.processes import WorkerProcess

@@ -75,10 +75,17 @@ def session_of(context: typer.Context) -> Session:
 
 
 @asynccontextmanager
-async def transaction(context: typer.Context) -> AsyncGenerator[Connection]:
-    """Open the one transaction of a command, with access to the rows of every user."""
-    async with session_of(context).database() as database, database.as_system() as conn:
-        yield conn
+async def transaction(
+    context: typer.Context, *, dry_run: bool = False
+) -> AsyncGenerator[Connection]:
+    """Open the one transaction of a command, with access to the rows of every user.
+
+    dry_run: roll it back at its end, so that the command reports what it would do.
+    """
+    async with session_of(context).database() as database:
+        opened = database.rehearsing() if dry_run else database.as_system()
+        async with opened as conn:
+            yield conn
 
 
 @asynccontextmanager

@@ -17,22 +17,3 @@ export const SCREENS = [
 ];
 
 export const HOME = "executions";
-
-/** Return `{ screen, values }` for the parts of an address, or null. */
-export function findScreen(parts) {
-  for (const screen of SCREENS) {
-    const values = matchPath(screen.path, parts);
-    if (values) return { screen, values };
-  }
-  return null;
-}
-
-function matchPath(path, parts) {
-  if (path.length !== parts.length) return null;
-  const values = {};
-  for (const [place, name] of path.entries()) {
-    if (name.startsWith(":")) values[name.slice(1)] = parts[place];
-    else if (name !== parts[place]) return null;
-  }
-  return values;
-}

@@ -1,69 +1,15 @@
-// The frame of every screen: navigation, the live sign, the account, and the screen itself.
-import { HOME, SCREENS, findScreen } from "./screens.js";
-import { LiveSign, useEvents } from "./shared/events.js";
-import { Loading, Problem } from "./shared/parts.js";
-import { href, useRoute } from "./shared/router.js";
+// The frame with the live sign and the account.
+import { HOME, SCREENS } from "./screens.js";
+import { LiveSign } from "./shared/events.js";
+import { Frame } from "./shared/frame.js";
 import { may } from "./shared/session.js";
-import { html, useEffect, useErrorBoundary, useRef, useState } from "./shared/view.js";
+import { html } from "./shared/view.js";
 
 export function Shell({ session, onLogout }) {
-  const { parts, query } = useRoute();
-  const address = parts.length > 0 ? parts : [HOME];
-  const found = findScreen(address);
-  const main = useRef(null);
-  const isFirst = useRef(true);
-  const key = address.join("/");
-  useEffect(() => {
-    if (!isFirst.current) main.current.focus();
-    isFirst.current = false;
-    scrollTo(0, 0);
-  }, [key]);
-  const skip = (event) => {
-    event.preventDefault();
-    main.current.focus();
-  };
-  return html`
-    <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
-    <header class="top">
-      <a class="brand" href=${href(HOME)}><span class="brand-mark" aria-hidden="true"></span>Takeone</a>
-      <${Navigation} session=${session} noun=${address[0]} />
-      <div class="account">
-        <${LiveSign} />
-        <span class="user" title=${session.user.id}>${session.user.name}</span>
-        <button type="button" class="button button-quiet" onClick=${onLogout}>Log out</button>
-      </div>
-    </header>
-    <main ref=${main} tabindex="-1">
-      ${found
-        ? html`<${Screen} key=${key} load=${found.screen.load} values=${found.values} query=${query}
-            session=${session} />`
-        : html`<div class="page"><h1>Not found</h1><p>No screen has this address.</p></div>`}
-    </main>`;
-}
-
-function Navigation({ session, noun }) {
   const tabs = SCREENS.filter(({ nav, scope }) => nav && (!scope || may(session, scope)));
-  return html`<nav aria-label="Screens">${tabs.map(
-    ({ path, nav }) => html`<a href=${href(path.join("/"))}
-      aria-current=${path[0] === noun ? "page" : undefined}>${nav}</a>`,
-  )}</nav>`;
-}
-
-/** A screen, fetched when it is first shown. It gets `session`, `query` and the values of its path. */
-function Screen({ load, values, query, session }) {
-  const [Component, setComponent] = useState(null);
-  const [failed, setFailed] = useState(null);
-  const [broken] = useErrorBoundary((error) => console.error(error));
-  useEffect(() => {
-    const failure = new Error("The page could not be loaded. Check the connection, then try again.");
-    load().then((module) => setComponent(() => module.default), () => setFailed(failure));
-  }, []);
-  // Nothing has been entered yet, so the page may be loaded again when the service is back.
-  useEvents((event) => failed && event.type === "refresh" && location.reload());
-  const error = broken ?? failed;
-  if (error) {
-    return html`<div class="page"><${Problem} error=${error} again=${() => location.reload()} /></div>`;
-  }
-  if (!Component) return html`<div class="page"><${Loading} what="the page" /></div>`;
-  return html`<${Component} ...${values} query=${query} session=${session} />`;
+  return html`<${Frame} brand="Takeone" screens=${SCREENS} tabs=${tabs} home=${HOME} session=${session}>
+    <${LiveSign} />
+    <span class="user" title=${session.user.id}>${session.user.name}</span>
+    <button type="button" class="button button-quiet" onClick=${onLogout}>Log out</button>
+  <//>`;
 }

@@ -1,8 +1,5 @@
 """The files of the web console, served under /console/ with a strict content security policy."""
 
-import hashlib
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,17 +7,10 @@ from fastapi import APIRouter, Request, Response
 
 from api.http.problems.documents import not_found
 from api.services import Services, services_of
+from core.platform.console_files import OPERATOR_FOLDER, read_files
 
-FOLDER: Final = Path(__file__).parents[2] / "console"
 CONSOLE_PATH: Final = "/console"
 INDEX: Final = "index.html"
-TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-"""Of the files that are served; others, such as licences, are not."""
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {files}; "
     "media-src 'self' {files}; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -29,34 +19,11 @@ POLICY: Final = (
 _ANY_KEY: Final = "console"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleFile:
-    content: bytes = field(repr=False)
-    media_type: str
-    etag: str
-
-
-def read_files(folder: Path = FOLDER) -> dict[str, ConsoleFile]:
-    """Return the files by their paths below the folder, with slashes."""
-    return {
-        path.relative_to(folder).as_posix(): _file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in TYPES
-    }
-
-
-def _file(path: Path) -> ConsoleFile:
-    content = path.read_bytes()
-    return ConsoleFile(
-        content=content,
-        media_type=TYPES[path.suffix],
-        etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-    )
-
-
 def console_router() -> APIRouter:
     """Return the routes of the files, which are read now and kept in memory."""
-    files = read_files()
+    files = {
+        path: file for path, file in read_files().items() if not path.startswith(OPERATOR_FOLDER)
+    }
     router = APIRouter(include_in_schema=False)
 
     async def read_file(request: Request, path: str) -> Response:

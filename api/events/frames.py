@@ -13,7 +13,7 @@ from api.executions.presenter import execution_response, job_body
 from api.executions.responses import Cost, ErrorBody
 from core.domain.money import NanoUsd, usd_text
 from core.store.events.execution_events import EventType, ExecutionEvent, Position, job_of
-from core.store.executions.status import ExecutionStatusRecord
+from core.store.executions.views.status import ExecutionStatusRecord
 from core.webhooks.asset_links import AssetLinks
 
 RETRY_MS: Final = 2000

@@ -30,7 +30,7 @@ from core.store.events.execution_events import (
     list_events,
     list_sequences,
 )
-from core.store.executions.status import find_execution
+from core.store.executions.views.status import find_execution
 from core.webhooks.asset_links import AssetLinks
 
 DEBOUNCE_SECONDS: Final = 0.05

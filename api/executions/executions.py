@@ -23,8 +23,8 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.ordering import cancel as ordering
 from core.ordering.delete import delete_execution as erase
-from core.store.executions.lists import ExecutionFilter, list_executions
-from core.store.executions.status import find_execution
+from core.store.executions.views.lists import ExecutionFilter, list_executions
+from core.store.executions.views.status import find_execution
 
 router = APIRouter(prefix="/api", tags=["executions"])
 

@@ -15,14 +15,14 @@ from core.domain.plans import DecisionKind
 from core.domain.queue_waits import provider_wait_seconds
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
-from core.store.executions.queue_positions import (
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.queue_positions import (
     UserQueue,
     WaitingJob,
     read_user_queue,
     read_waiting_jobs,
 )
-from core.store.executions.status import ExecutionStatusRecord, JobStatus, latest_jobs
+from core.store.executions.views.status import ExecutionStatusRecord, JobStatus, latest_jobs
 from core.store.providers.job_durations import DurationHistory
 from core.store.providers.provider_queues import ProviderQueue, list_queues
 

@@ -30,8 +30,8 @@ from core.domain.plans import PlanType, StepProgress, progress_percent
 from core.domain.states import JobState
 from core.ordering.idempotency import Answer
 from core.ordering.retry import QueuedRetry
-from core.store.executions.lists import ExecutionPage
-from core.store.executions.status import ExecutionStatusRecord, JobStatus, latest_jobs
+from core.store.executions.views.lists import ExecutionPage
+from core.store.executions.views.status import ExecutionStatusRecord, JobStatus, latest_jobs
 from core.webhooks.asset_links import AssetLinks
 from core.webhooks.waiting import waiting_json
 

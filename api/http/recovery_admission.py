@@ -12,7 +12,7 @@ from fastapi import Request
 
 from api.http.problems.documents import unavailable
 from api.http.problems.texts import RECOVERY_RUNNING
-from core.maintenance.restore_detector import CHECK_ERRORS, RECOVERY_ADVICE, detect_restore
+from core.maintenance.restores.detector import CHECK_ERRORS, RECOVERY_ADVICE, detect_restore
 from core.platform.observability.logging import get_logger
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore

@@ -19,7 +19,7 @@ from core.domain.states import ExecutionStatus
 from core.ordering.cancel import cancel_execution
 from core.ordering.delete import delete_execution
 from core.ordering.errors import ExecutionNotFinalError
-from core.store.executions.videos import VideoRecord, find_thumbnail
+from core.store.executions.views.videos import VideoRecord, find_thumbnail
 from core.store.files.user_assets import find_asset
 
 FINAL_SECONDS: Final = 5.0

@@ -22,8 +22,8 @@ from core.ordering.errors import FaultCode
 from core.ordering.planning.catalogue import get_catalogue
 from core.ordering.planning.plan import aspect_ratios
 from core.providers.models import Model
-from core.store.executions.videos import has_video
-from core.store.executions.videos import list_videos as read_videos
+from core.store.executions.views.videos import has_video
+from core.store.executions.views.videos import list_videos as read_videos
 
 router = APIRouter(prefix="/v1", tags=[TAG])
 

@@ -13,7 +13,7 @@ from core.domain.states import ExecutionStatus
 from core.ordering.planning.plan import IMAGE, VIDEO
 from core.providers.models import Model
 from core.providers.registry import Providers
-from core.store.executions.videos import VideoRecord, VideoStep
+from core.store.executions.views.videos import VideoRecord, VideoStep
 
 POLL_AFTER: Final = "openai-poll-after-ms"
 """The header that both clients obey while they poll; they keep the first value that they see."""

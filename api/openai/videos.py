@@ -32,7 +32,7 @@ from core.domain.failures import FailureCode
 from core.domain.ids import ExecutionId, UserId
 from core.domain.plans import AssetSource
 from core.ordering.errors import FaultCode
-from core.store.executions.videos import VideoRecord, find_video
+from core.store.executions.views.videos import VideoRecord, find_video
 
 VIDEOS_PATH = "/v1/videos"
 JSON = "application/json"

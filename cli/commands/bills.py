@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
+import asyncpg
 import typer
 
 from cli.options import Actor, AsJson, plain_text
@@ -13,6 +15,7 @@ from cli.session import ExitCode, session_of, snapshot
 from core.domain.money import usd_text
 from core.store.accounts.audit import record
 from core.store.database import Database
+from core.store.measures.ledger_checks import record_bill_check
 from core.store.money.bill_booking import book, can_book
 from core.store.money.reports.bill_file import Columns, Key, UnreadableBillError, read_bill
 from core.store.money.reports.provider_bill import (
@@ -63,7 +66,8 @@ async def import_bill(
     rules. Kinds: open (billed, not settled yet), different, extra (settled, not billed), missing
     (billed, no such job). With --yes, open bills of ended jobs are settled, and assumed or released
     costs are corrected, as reported costs. A reported or computed cost never changes: use jobs
-    refund, or report a wrong price. Repeating changes nothing. Exit code 1: differences remain.
+    refund, or report a wrong price. Repeating changes nothing. The number of differences is stored
+    for the metrics, also without --yes. Exit code 1: differences remain.
     """
     billed, digest = await _read(file, Columns(job_id=id_column, usd=usd_column))
     async with snapshot(context) as conn:
@@ -72,7 +76,16 @@ async def import_bill(
         bookings = [
             await _book(database, each, actor, digest, yes=yes) for each in comparison.differences
         ]
+        await _record(database, provider, billed)
     return _show(comparison, bookings, dry_run=not yes, as_json=as_json)
+
+
+async def _record(database: Database, provider: str, billed: dict[Key, int]) -> None:
+    """Store what differs now for the metrics. A standby server stores nothing."""
+    with suppress(asyncpg.ReadOnlySQLTransactionError):
+        async with database.as_system() as conn:
+            comparison = await compare_bill(conn, billed, provider=provider)
+            await record_bill_check(conn, provider, comparison)
 
 
 def _show(comparison: Comparison, bookings: list[str], *, dry_run: bool, as_json: bool) -> Shown:

@@ -1,4 +1,4 @@
-"""`takeone-admin executions`: cancelling open executions by a filter."""
+"""`takeone-admin executions`: listing and cancelling open executions by a filter."""
 
 from dataclasses import asdict
 from enum import StrEnum
@@ -6,11 +6,17 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.options import Actor, AsJson, plain_text
+from cli.options import Actor, AsJson, RowLimit, plain_text
 from cli.output import Shown, show
 from cli.session import session_of, snapshot
 from core.store.accounts.audit import record
-from core.store.executions.operator_cancels import OpenFilter, cancel_matching, count_stake
+from core.store.executions.operator_cancels import (
+    OpenFilter,
+    cancel_matching,
+    count_stake,
+    list_open,
+)
+from core.store.money.reports.undelivered_spend import UndeliveredOutcome, list_undelivered
 from core.store.operator import RefusedError, row_json
 
 BATCH: Final = 100
@@ -18,7 +24,14 @@ BATCH: Final = 100
 SECONDS_PER_MINUTE: Final = 60
 REASON: Final = "cancelled by the operator"
 
-app = typer.Typer(help="Cancel open executions.", no_args_is_help=True)
+COLUMNS: Final = (
+    "executionId", "userId", "status", "providers", "states", "heldUsd", "settledUsd", "queuedAt",
+)  # fmt: skip
+
+app = typer.Typer(
+    help="List and cancel open executions, and list what was spent without a result.",
+    no_args_is_help=True,
+)
 
 
 class Status(StrEnum):
@@ -56,6 +69,12 @@ Model = Annotated[
         help="Only with an unfinished job of this model.",
     ),
 ]
+StatusOption = Annotated[
+    Status | None, typer.Option("--status", help="Default: queued and running.")
+]
+OlderThan = Annotated[
+    int, typer.Option("--older-than", metavar="MINUTES", min=0, help="Since the request.")
+]
 Everything = Annotated[
     bool, typer.Option("--all", help="All open executions of all users; without other filters.")
 ]
@@ -63,6 +82,56 @@ Reason = Annotated[
     str,
     typer.Option("--reason", metavar="TEXT", parser=plain_text, help="Stored with the execution."),
 ]
+
+
+@app.command("list")
+async def list_some(
+    context: typer.Context,
+    *,
+    execution: Execution = None,
+    user: User = None,
+    provider: Provider = None,
+    model: Model = None,
+    status: StatusOption = None,
+    older_than: OlderThan = 0,
+    limit: RowLimit = 100,
+    as_json: AsJson = False,
+) -> Shown:
+    """List open executions that match every filter and are not being cancelled, the oldest first.
+
+    providers, models, states: of the unfinished jobs. heldUsd is held, settledUsd is spent.
+    """
+    open_filter = OpenFilter(
+        execution_id=execution,
+        user_id=user,
+        provider=provider,
+        model=model,
+        status=status,
+        older_than_seconds=older_than * SECONDS_PER_MINUTE,
+    )
+    async with snapshot(context) as conn:
+        rows = await list_open(conn, open_filter, limit=limit)
+    return show(rows, as_json, columns=COLUMNS)
+
+
+@app.command()
+async def undelivered(
+    context: typer.Context,
+    *,
+    outcome: Annotated[
+        UndeliveredOutcome | None, typer.Option("--outcome", help="Default: all of them.")
+    ] = None,
+    limit: RowLimit = 100,
+    as_json: AsJson = False,
+) -> Shown:
+    """List executions of the last seven days that cost money and delivered nothing.
+
+    The most expensive first. webhook_failed, webhook_pending: they completed, but the webhook was
+    not accepted; see webhooks resend.
+    """
+    async with snapshot(context) as conn:
+        rows = await list_undelivered(conn, outcome, limit=limit)
+    return show(rows, as_json)
 
 
 @app.command(
@@ -76,12 +145,8 @@ async def cancel(
     user: User = None,
     provider: Provider = None,
     model: Model = None,
-    status: Annotated[
-        Status | None, typer.Option("--status", help="Default: queued and running.")
-    ] = None,
-    older_than: Annotated[
-        int, typer.Option("--older-than", metavar="MINUTES", min=0, help="Since the request.")
-    ] = 0,
+    status: StatusOption = None,
+    older_than: OlderThan = 0,
     everything: Everything = False,
     reason: Reason = REASON,
     yes: Annotated[bool, typer.Option("--yes", help="Cancel. Without it, only count.")] = False,

@@ -5,8 +5,17 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Actor, AsJson, JobArgument, Note, RowLimit, exact_usd, plain_text
-from cli.output import Shown, show
+from cli.options import (
+    Actor,
+    AsJson,
+    DryRun,
+    JobArgument,
+    Note,
+    RowLimit,
+    exact_usd,
+    plain_text,
+)
+from cli.output import Shown, show, show_change
 from cli.session import transaction
 from core.domain.ids import JobId
 from core.domain.money import NANO_PER_USD, NanoUsd, usd_text
@@ -102,11 +111,12 @@ async def adopt(
         typer.Option("--send", metavar="N", min=1, help="The send. Default: the current one."),
     ] = None,
     note: Note = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Record which provider job an unknown or given-up send became."""
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         adopted = await adopt_by_hand(conn, JobId(job), provider_job_id, send=send)
         detail = {
             "providerJobId": provider_job_id,
@@ -118,7 +128,8 @@ async def adopt(
         if adopted.changed:
             await record(conn, actor, "jobs adopt", job, detail | {"note": note})
     report = {"jobId": job, "changed": adopted.changed, **detail}
-    return show({**report, "then": CONSEQUENCES[adopted.outcome]}, as_json)
+    report["then"] = CONSEQUENCES[adopted.outcome]
+    return show_change(report, as_json, dry_run=dry_run)
 
 
 @app.command(epilog='Example: takeone-admin jobs settle job_… --usd 0.3 --note "invoice 7"')
@@ -139,16 +150,17 @@ async def settle(
         ),
     ] = False,
     note: Note = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Book the open bill of an ended job, marked as assumed."""
     if usd > UNUSUAL_NANO_USD and not yes:
         raise RefusedError(f"{usd_text(usd)} USD for one job is unusual: confirm with --yes")
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         booked = await settle_by_hand(conn, JobId(job), NanoUsd(usd), confirmed=yes)
         report = await _record_booking(conn, "jobs settle", job, booked, actor, note)
-    return show(report, as_json)
+    return show_change(report, as_json, dry_run=dry_run)
 
 
 @app.command()
@@ -157,14 +169,15 @@ async def release(
     job: JobArgument,
     *,
     note: Note = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Release the hold of a job that the provider never accepted."""
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         booked = await release_by_hand(conn, JobId(job))
         report = await _record_booking(conn, "jobs release", job, booked, actor, note)
-    return show(report, as_json)
+    return show_change(report, as_json, dry_run=dry_run)
 
 
 @app.command(epilog='Example: takeone-admin jobs refund job_… 0.3 --reason "credit note 12"')
@@ -186,13 +199,14 @@ async def refund(
             help="The provider's reference; each further refund of the job needs its own.",
         ),
     ] = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Book what the provider gave back of a settled bill."""
     if usd == 0:
         raise RefusedError("the refund amount must be positive")
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         refunded = await refund_by_hand(conn, JobId(job), NanoUsd(usd), reference=reference)
         money = {
             "settledUsd": usd_text(refunded.settled_nano_usd),
@@ -201,7 +215,8 @@ async def refund(
         if refunded.changed:
             detail = {"usd": usd_text(usd), "reference": reference, "reason": reason}
             await record(conn, actor, "jobs refund", job, detail | money)
-    return show({"jobId": job, "changed": refunded.changed, **money}, as_json)
+    report = {"jobId": job, "changed": refunded.changed, **money}
+    return show_change(report, as_json, dry_run=dry_run)
 
 
 async def _record_booking(

@@ -15,7 +15,7 @@ from cli.session import ExitCode, snapshot, transaction
 from core.domain.money import usd_text
 from core.store.accounts.audit import record
 from core.store.database import Connection
-from core.store.measures.ledger_checks import LEDGER, bill_check, record_check
+from core.store.measures.ledger_checks import LEDGER, record_bill_check, record_check
 from core.store.money.reports.bill_file import UnreadableBillError, read_bill
 from core.store.money.reports.ledger_check import Finding, Totals, count_totals, list_findings
 from core.store.money.reports.provider_bill import Comparison, compare_bill
@@ -97,8 +97,7 @@ async def _record(
         async with transaction(context) as conn:
             await record_check(conn, LEDGER, findings)
             if bill is not None:
-                difference = bill.billed_nano_usd - bill.settled_nano_usd
-                await record_check(conn, bill_check(provider), len(bill.findings), difference)
+                await record_bill_check(conn, provider, bill)
 
 
 async def _repair(context: typer.Context, actor: str, *, dry_run: bool, as_json: bool) -> Shown:

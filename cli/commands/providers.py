@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Actor, AsJson, Note, plain_text
-from cli.output import Shown, show
+from cli.options import Actor, AsJson, DryRun, Note, plain_text
+from cli.output import Shown, show, show_change
 from cli.session import transaction
 from core.store.accounts.audit import record
 from core.store.operator import camel
@@ -31,7 +31,7 @@ app = typer.Typer(help="Show and reset the state of providers.", no_args_is_help
 async def show_states(context: typer.Context, *, as_json: AsJson = False) -> Shown:
     """Show calls in flight, capacity and the circuit breaker of each provider."""
     async with transaction(context) as conn:
-        rows = [_state_json(state) for state in await list_states(conn)]
+        rows = [state_json(state) for state in await list_states(conn)]
     return show(rows, as_json, columns=COLUMNS)
 
 
@@ -46,11 +46,12 @@ async def reset_state(
     ],
     *,
     note: Note = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Close the circuit breaker of a provider and end its pause."""
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         state = await reset(conn, provider)
         if state is not None:
             detail = {
@@ -59,9 +60,11 @@ async def reset_state(
                 "note": note,
             }
             await record(conn, actor, "providers reset", provider, detail)
-    return show({"provider": provider, "changed": state is not None}, as_json)
+    report = {"provider": provider, "changed": state is not None}
+    return show_change(report, as_json, dry_run=dry_run)
 
 
-def _state_json(state: ProviderState) -> dict[str, Any]:
+def state_json(state: ProviderState) -> dict[str, Any]:
+    """Return the state of a provider key. accepts: its circuit breaker is closed."""
     plain: dict[str, Any] = {camel(name): value for name, value in asdict(state).items()}
     return {"provider": plain.pop("provider"), "accepts": state.tripped_at is None, **plain}

@@ -25,7 +25,7 @@ def _cap(text: str) -> Limit:
 async def show_today(context: typer.Context, *, as_json: AsJson = False) -> Shown:
     """Show today's cap (UTC), and how much of it is held and spent."""
     async with transaction(context) as conn:
-        return show(await _today(conn), as_json)
+        return show(await today_json(conn), as_json)
 
 
 @app.command(
@@ -53,10 +53,11 @@ async def change_daily_limit(
         old = await set_daily_limit(conn, limit)
         detail = {"from": _text(old), "to": _text(limit)}
         await record(conn, actor, "service set-daily-limit", _TARGET, detail)
-        return show(await _today(conn), as_json)
+        return show(await today_json(conn), as_json)
 
 
-async def _today(conn: Connection) -> dict[str, Any]:
+async def today_json(conn: Connection) -> dict[str, Any]:
+    """Return today's cap, and how much of it is held and spent."""
     today = await get_service_today(conn)
     cap, used = today.daily_nano_usd, today.held_nano_usd + today.settled_nano_usd
     return {

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Actor, AsJson, plain_text
-from cli.output import Shown, show
+from cli.options import Actor, AsJson, DryRun, Note, plain_text
+from cli.output import Shown, show, show_change
 from cli.session import MustRecoverError, transaction
 from core.domain.ids import UserId
 from core.store.accounts.audit import record
@@ -64,6 +64,7 @@ async def pause_submits(
     yes: Annotated[
         bool, typer.Option("--yes", help="Also pause a provider or a model that was never used.")
     ] = False,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
@@ -72,15 +73,15 @@ async def pause_submits(
     Without --provider, --model and --user, the pause applies to all calls.
     """
     _refuse_several(provider, model, user)
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         if not yes:
             await _refuse_unused(conn, provider, model)
         scope = await _scope(conn, provider, model, user)
         changed = await pause(conn, scope, reason)
         if changed:
             await record(conn, actor, "submits pause", scope, {"reason": reason})
-        report = {"scope": scope, "changed": changed, "paused": await _pauses_json(conn)}
-    return show(report, as_json)
+        report = {"scope": scope, "changed": changed, "paused": await pauses_json(conn)}
+    return show_change(report, as_json, dry_run=dry_run)
 
 
 @app.command("resume")
@@ -90,12 +91,14 @@ async def resume_submits(
     provider: Provider = None,
     model: Model = None,
     user: User = None,
+    note: Note = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """End the pause with the same scope."""
     _refuse_several(provider, model, user)
-    async with transaction(context) as conn:
+    async with transaction(context, dry_run=dry_run) as conn:
         scope = await _scope(conn, provider, model, user)
         reasons = {entry.scope: entry.reason for entry in await list_pauses(conn)}
         own = reasons.get(scope) not in (None, DATABASE_BEHIND)
@@ -106,17 +109,17 @@ async def resume_submits(
             )
         changed = await resume(conn, scope)
         if changed:
-            detail = {"reasonOfThePause": reasons.get(scope)}
+            detail = {"reasonOfThePause": reasons.get(scope), "note": note}
             await record(conn, actor, "submits resume", scope, detail)
-        report = {"scope": scope, "changed": changed, "paused": await _pauses_json(conn)}
-    return show(report, as_json)
+        report = {"scope": scope, "changed": changed, "paused": await pauses_json(conn)}
+    return show_change(report, as_json, dry_run=dry_run)
 
 
 @app.command("show")
 async def show_pauses(context: typer.Context, *, as_json: AsJson = False) -> Shown:
     """Show what is paused, and why."""
     async with transaction(context) as conn:
-        return show(await _pauses_json(conn), as_json)
+        return show(await pauses_json(conn), as_json)
 
 
 def _refuse_several(*scopes: str | None) -> None:
@@ -146,7 +149,8 @@ async def _scope(
     return user_scope(UserId(user))
 
 
-async def _pauses_json(conn: Connection) -> list[dict[str, Any]]:
+async def pauses_json(conn: Connection) -> list[dict[str, Any]]:
+    """Return all pauses with their reasons."""
     return [
         {"scope": entry.scope, "reason": entry.reason, "since": entry.created_at}
         for entry in await list_pauses(conn)

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.options import Actor, AsJson, RowLimit, plain_text, utc_time
-from cli.output import Shown, show
+from cli.options import Actor, AsJson, DryRun, Note, RowLimit, plain_text, utc_time
+from cli.output import Shown, show, show_change
 from cli.session import session_of, snapshot, transaction
 from core.domain.ids import EndpointId, EventId, UserId
 from core.domain.messages.webhooks import WebhookState
@@ -87,6 +87,8 @@ async def resend(
     since: From = None,
     before: To = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send. Without it, only count.")] = False,
+    note: Note = None,
+    dry_run: DryRun = False,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
@@ -101,7 +103,7 @@ async def resend(
     if event is not None:
         if user or endpoint or since or before:
             raise RefusedError("an event and filters cannot be combined")
-        return await _resend_one(context, event, actor, as_json=as_json)
+        return await _resend_one(context, event, actor, note, dry_run=dry_run, as_json=as_json)
     if user is None and endpoint is None and since is None:
         raise RefusedError("give an event, or at least one of --user, --endpoint and --from")
     chosen = ResendFilter(
@@ -114,10 +116,11 @@ async def resend(
         )
         counts = await count_resends(conn, chosen)
     resent = 0
+    yes = yes and not dry_run
     if yes:
         async with session_of(context).database() as database:
             for count in counts:
-                resent += await _resend_all(database, UserId(count.user_id), chosen, actor)
+                resent += await _resend_all(database, UserId(count.user_id), chosen, actor, note)
     report = {
         "dryRun": not yes,
         "events": sum(count.events for count in counts),
@@ -128,8 +131,16 @@ async def resend(
     return show(report, as_json)
 
 
-async def _resend_one(context: typer.Context, event: str, actor: str, *, as_json: bool) -> Shown:
-    async with transaction(context) as conn:
+async def _resend_one(
+    context: typer.Context,
+    event: str,
+    actor: str,
+    note: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> Shown:
+    async with transaction(context, dry_run=dry_run) as conn:
         try:
             order = await next_delivery(conn, EventId(event))
         except WebhookNotFoundError:
@@ -138,11 +149,15 @@ async def _resend_one(context: typer.Context, event: str, actor: str, *, as_json
             raise RefusedError(
                 f"the endpoint of {event} takes nothing ({error.reason or 'disabled'}): its user must enable it"
             ) from None
-        await record(conn, actor, "webhooks resend", event, {"delivery": order.delivery})
-    return show({"eventId": event, "delivery": order.delivery, "resent": 1}, as_json)
+        detail = {"delivery": order.delivery, "note": note}
+        await record(conn, actor, "webhooks resend", event, detail)
+    report = {"eventId": event, "delivery": order.delivery, "resent": 1}
+    return show_change(report, as_json, dry_run=dry_run)
 
 
-async def _resend_all(database: Database, user_id: UserId, chosen: ResendFilter, actor: str) -> int:
+async def _resend_all(
+    database: Database, user_id: UserId, chosen: ResendFilter, actor: str, note: str | None
+) -> int:
     """Resend a user's events page by page, each with its audit entry."""
     endpoint = EndpointId(chosen.endpoint_id) if chosen.endpoint_id is not None else None
     created_from, created_before = chosen.bounds
@@ -166,6 +181,7 @@ async def _resend_all(database: Database, user_id: UserId, chosen: ResendFilter,
                     "to": created_before.isoformat(),
                     "resent": result.resent,
                     "skipped": result.skipped,
+                    "note": note,
                 }
                 await record(conn, actor, "webhooks resend", user_id, detail)
         total += result.resent

@@ -1,7 +1,8 @@
 // What can be ordered here, by kind: routes, and the fields that its request has.
 
 /**
- * path: of the order; its quote is at `/api/quotes` + quote. model: the field that names the model.
+ * path: of the order; its quote is at `/api/quotes` + quote. method: of the TypeScript client; that of
+ * the Python client is the same in snake_case. model: the field that names the model.
  * text: the field that says what to make, with its label and longest length. inputs: the further
  * fields, by the names in `inputs` of a model.
  */
@@ -9,6 +10,7 @@ export const KINDS = {
   video: {
     name: "Video",
     path: "/api/generate-video",
+    method: "generateVideo",
     quote: "",
     model: "videoModel",
     text: { name: "prompt", label: "What the video shows", max: 500 },
@@ -17,6 +19,7 @@ export const KINDS = {
   image: {
     name: "Image",
     path: "/api/generate-image",
+    method: "generateImage",
     quote: "/generate-image",
     model: "model",
     text: { name: "prompt", label: "What the image shows", max: 2000 },
@@ -25,6 +28,7 @@ export const KINDS = {
   audio: {
     name: "Speech",
     path: "/api/generate-audio",
+    method: "generateAudio",
     quote: "/generate-audio",
     model: "model",
     text: { name: "text", label: "What is spoken", max: 5000 },
@@ -33,6 +37,7 @@ export const KINDS = {
   transcript: {
     name: "Transcript",
     path: "/api/transcribe",
+    method: "transcribe",
     quote: "/transcribe",
     model: "model",
     text: null,

@@ -5,6 +5,7 @@ import { Button, Loading, Notice, Page, Panel, Problem } from "../shared/parts.j
 import { navigate } from "../shared/router.js";
 import { useAction, useResource } from "../shared/resource.js";
 import { html, useRef, useState } from "../shared/view.js";
+import { Code } from "./code.js";
 import { Field, ModelField } from "./fields.js";
 import { KINDS } from "./kinds.js";
 import { EMPTY, bodyOf, buysPicture, chosenModel, inputFor, modelsOfKind } from "./order.js";
@@ -61,6 +62,7 @@ function Form({ models, usage }) {
             onInput=${(event) => set({ webhook: event.target.value })} />
         <//>
       <//>
+      <${Code} path=${kind.path} method=${kind.method} order=${order} />
     </div>
     <div class="stack sticky">
       <${QuotePanel} quote=${quote} error=${error} isCurrent=${isCurrent} left=${leftWords(usage)} />

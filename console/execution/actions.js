@@ -1,11 +1,12 @@
 // Cancel, retry and delete, each with its money shown before it is sent.
 import { post, remove } from "../shared/api.js";
-import { compare, dollars, sum } from "../shared/money.js";
+import { pathOf, retryCosts } from "../shared/execution.js";
+import { compare, dollars } from "../shared/money.js";
 import { Button, Dialog, Facts, Money, Problem } from "../shared/parts.js";
 import { navigate } from "../shared/router.js";
 import { useAction } from "../shared/resource.js";
 import { may } from "../shared/session.js";
-import { isOpen } from "../shared/status.js";
+import { isOpen, isRetryable } from "../shared/status.js";
 import { html, useState } from "../shared/view.js";
 
 const DIALOGS = { cancel: CancelDialog, retry: RetryDialog, delete: DeleteDialog };
@@ -19,21 +20,18 @@ export function Actions({ execution, session, onDone }) {
     onDone();
   };
   const Shown = DIALOGS[shown];
-  const isRetryable = ["failed", "cancelled"].includes(execution.status);
   return html`<div class="actions">
     ${isOpen(execution) && html`<${Button} kind="danger" onClick=${() => setShown("cancel")}>Cancel …<//>`}
-    ${isRetryable && html`<${Button} kind="primary" onClick=${() => setShown("retry")}>Retry …<//>`}
+    ${isRetryable(execution) && html`<${Button} kind="primary" onClick=${() => setShown("retry")}>Retry …<//>`}
     ${!isOpen(execution) && html`<${Button} kind="quiet" onClick=${() => setShown("delete")}>Delete …<//>`}
     ${Shown && html`<${Shown} execution=${execution} onClose=${close} onDone=${done} />`}
   </div>`;
 }
 
-const pathOf = (execution) => `/api/executions/${execution.id}`;
-
 function CancelDialog({ execution, onClose, onDone }) {
   const { cost } = execution;
   const { run, busy, error } = useAction(async () => {
-    await post(`${pathOf(execution)}/cancel`);
+    await post(`${pathOf(execution.id)}/cancel`);
     onDone();
   });
   return html`<${Dialog} title="Cancel this execution?" onClose=${onClose}>
@@ -50,26 +48,11 @@ function CancelDialog({ execution, onClose, onDone }) {
   <//>`;
 }
 
-/** Return what a retry keeps and what it buys again, at the most. */
-export function retryCosts(execution) {
-  const latest = new Map();
-  for (const job of execution.jobs) if (!job.orphan) latest.set(job.step, job);
-  const jobs = [...latest.values()];
-  const kept = jobs.filter(({ state }) => state === "completed");
-  const toPay = jobs.filter(({ state }) => state !== "completed");
-  return {
-    kept,
-    toPay,
-    keptCost: sum(kept.map(({ cost }) => cost.settled)),
-    most: sum(toPay.map(({ cost }) => cost.estimated)),
-  };
-}
-
 function RetryDialog({ execution, onClose, onDone }) {
   const { kept, toPay, keptCost, most } = retryCosts(execution);
   const [accepts, setAccepts] = useState(false);
   const { run, busy, error } = useAction(async () => {
-    await post(`${pathOf(execution)}/retry`, { maxCost: most, acceptPossibleDoubleCost: accepts });
+    await post(`${pathOf(execution.id)}/retry`, { maxCost: most, acceptPossibleDoubleCost: accepts });
     onDone();
   });
   const isDouble = error?.code === "possible_double_cost" || accepts;
@@ -94,7 +77,7 @@ function RetryDialog({ execution, onClose, onDone }) {
 
 function DeleteDialog({ execution, onClose }) {
   const { run, busy, error } = useAction(async () => {
-    await remove(pathOf(execution));
+    await remove(pathOf(execution.id));
     navigate("executions");
   });
   return html`<${Dialog} title="Delete this execution?" onClose=${onClose}>

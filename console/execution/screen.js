@@ -64,6 +64,7 @@ function Course({ execution, readAt }) {
     const { error } = execution;
     return html`<${Panel} id="course" title=${execution.status === "failed" ? "Why it failed" : "Cancelled"}>
       <p>${error?.message ?? "It was cancelled before it had a result."}</p>
+      <p>A retry keeps what is paid for, and buys only the rest.</p>
       ${error && html`<p class="quiet"><code>${error.code}</code> · spent <${Money} usd=${error.spent ?? execution.cost.settled} /></p>`}
     <//>`;
   }

@@ -4,7 +4,8 @@ import { useEvents } from "../shared/events.js";
 import { useDebounced } from "../shared/resource.js";
 import { useCallback, useEffect, useRef, useState } from "../shared/view.js";
 
-const PAGE = 30;
+const FIRST_PAGE = 30;
+const LATER_PAGE = 100;
 const READ_AGAIN_MS = 300;
 const MOST_SINGLE_READS = 8;
 const PATH = "/api/executions";
@@ -21,7 +22,7 @@ export function useExecutions(filters) {
     const mine = generation.current;
     setState((last) => ({ ...last, loading: true }));
     try {
-      const page = await get(withQuery(PATH, { ...filters, cursor, limit: PAGE }));
+      const page = await get(withQuery(PATH, { ...filters, cursor, limit: cursor ? LATER_PAGE : FIRST_PAGE }));
       if (mine !== generation.current) return;
       setState((last) => addPage(last, page, cursor));
     } catch (error) {

@@ -1,15 +1,16 @@
-// All executions: picture, status, live progress, cost; filters are in the address.
-import { TYPE_NAMES, modelsOf, pictureOf, shortId, titleOf } from "../shared/execution.js";
-import { Empty, Loading, Money, Page, Problem } from "../shared/parts.js";
+// All executions, newest first, live; filters are in the address.
+import { TYPE_NAMES } from "../shared/execution.js";
+import { Empty, Loading, Page, Problem } from "../shared/parts.js";
 import { href, replaceQuery } from "../shared/router.js";
-import { Progress, Status, isOpen, shownState } from "../shared/status.js";
-import { Time, duration } from "../shared/time.js";
+import { may } from "../shared/session.js";
 import { html, useEffect, useRef } from "../shared/view.js";
 import { useExecutions } from "./list.js";
+import { Rows } from "./rows.js";
+import { SelectionBar, useSelection } from "./selection.js";
 
 const STATUSES = ["", "running", "queued", "completed", "failed", "cancelled"];
 
-export default function ExecutionsScreen({ query }) {
+export default function ExecutionsScreen({ query, session }) {
   const filters = {
     status: query.status,
     type: query.type,
@@ -17,46 +18,22 @@ export default function ExecutionsScreen({ query }) {
     metadataValue: query.key && query.value,
   };
   const { items, error, loading, hasMore, more, reload } = useExecutions(filters);
+  const selection = useSelection();
+  const mayChange = may(session, "generate");
   const isFiltered = Object.values(filters).some(Boolean);
   return html`<${Page} title="Executions">
     <${Filters} query=${query} />
     <${Problem} error=${error} again=${reload} />
     ${!items && !error && html`<${Loading} what="executions" />`}
-    ${items?.length === 0 && !loading && html`<${Empty}>${isFiltered
+    ${items?.length === 0 && !loading && !hasMore && html`<${Empty}>${isFiltered
       ? html`<p>No execution matches.</p><p><a href=${href("executions")}>Show all</a></p>`
       : html`<p>Nothing has been made yet.</p>
         <p><a href=${href("create")}>Create something</a></p>`}<//>`}
-    ${items?.length > 0 && html`<ol class="executions">
-      ${items.map((item) => html`<${Row} key=${item.execution.id} ...${item} />`)}
-    </ol>`}
+    ${items?.length > 0 && html`
+      ${mayChange && html`<${SelectionBar} executions=${items.map(({ execution }) => execution)} selection=${selection} onDone=${reload} />`}
+      <${Rows} items=${items} selection=${mayChange ? selection : null} />`}
     ${hasMore && html`<${More} onVisible=${more} loading=${loading} />`}
   <//>`;
-}
-
-function Row({ execution, readAt }) {
-  const picture = pictureOf(execution);
-  const state = shownState(execution);
-  return html`<li class="execution">
-    <span class="thumb">${picture
-      ? html`<img src=${picture} alt="" loading="lazy" decoding="async" />`
-      : html`<span class=${`thumb-none thumb-${execution.type}`} aria-hidden="true"></span>`}</span>
-    <div class="execution-what">
-      <a class="execution-title" href=${href(`executions/${execution.id}`)}>${titleOf(execution)}</a>
-      <span class="quiet">${TYPE_NAMES[execution.type]} · ${modelsOf(execution).join(", ") || "no model"} · <code>${shortId(execution.id)}</code></span>
-    </div>
-    <div class="execution-state">
-      <${Status} state=${state} />
-      ${isOpen(execution)
-        ? html`<${Progress} execution=${execution} readAt=${readAt} />`
-        : execution.error && html`<span class="quiet clip" title=${execution.error.message}>${execution.error.message}</span>`}
-      ${execution.eta && html`<span class="quiet">about ${duration(execution.eta.seconds)} left</span>`}
-    </div>
-    <div class="execution-cost">
-      <${Money} usd=${isOpen(execution) ? execution.cost.held : execution.cost.settled} />
-      <span class="quiet">${isOpen(execution) ? "held" : "paid"}</span>
-    </div>
-    <div class="execution-age quiet"><${Time} at=${execution.createdAt} /></div>
-  </li>`;
 }
 
 function Filters({ query }) {

@@ -15,7 +15,7 @@ export function ProviderKeys() {
     <p class="quiet">With a key of your own, the provider bills you directly; the price is shown here all the same.</p>
     <${Problem} error=${keys.error} again=${keys.reload} />
     ${keys.data?.data.length === 0 && html`<p>None: the service's keys are used.</p>`}
-    ${keys.data?.data.length > 0 && html`<div class="scroll"><table>
+    ${keys.data?.data.length > 0 && html`<div class="scroll"><table class="pile">
       <thead><tr><th>Provider</th><th>Key</th><th>State</th><th>Test</th><th></th></tr></thead>
       <tbody>${keys.data.data.map((key) => html`<${Row} key=${key.id} own=${key} onDone=${keys.reload} />`)}</tbody>
     </table></div>`}
@@ -35,9 +35,9 @@ function Row({ own, onDone }) {
   });
   return html`<tr>
     <th scope="row">${own.provider}</th>
-    <td><code>…${own.hint}</code></td>
-    <td>${own.state}${own.openJobs > 0 ? `, ${own.openJobs} open` : ""}</td>
-    <td>${own.testedAt ? html`${own.testOutcome} <${Time} at=${own.testedAt} />` : "never"}
+    <td data-label="Key"><code>…${own.hint}</code></td>
+    <td data-label="State">${own.state}${own.openJobs > 0 ? `, ${own.openJobs} open` : ""}</td>
+    <td data-label="Tested">${own.testedAt ? html`${own.testOutcome} <${Time} at=${own.testedAt} />` : "never"}
       <${Problem} error=${test.error ?? erase.error} /></td>
     <td>${own.state === "current" && html`<div class="actions">
       <${Button} busy=${test.busy} onClick=${test.run}>Test<//>

@@ -29,7 +29,7 @@ export default function KeysScreen({ session }) {
     ${made && html`<${ShownOnce} what=${`the key “${made.name}”`} secret=${made.apiKey} onDone=${() => setMade(null)} />`}
     <${Problem} error=${error} again=${reload} />
     ${!data && !error && html`<${Loading} what="keys" />`}
-    ${data && html`<${Panel} id="keys" title="API keys"><div class="scroll"><table>
+    ${data && html`<${Panel} id="keys" title="API keys"><div class="scroll"><table class="pile">
       <thead><tr><th>Name</th><th>May</th><th>Spent</th><th>Last used</th><th></th></tr></thead>
       <tbody>${data.data.map((key) => html`<${Row} key=${key.id} apiKey=${key} onDialog=${setDialog} />`)}</tbody>
     </table></div><//>`}
@@ -45,10 +45,10 @@ function Row({ apiKey, onDialog }) {
   const ended = endOf(apiKey);
   return html`<tr class=${ended ? "orphan" : ""}>
     <th scope="row" class="wrap">${name}<br /><code class="quiet">tko_${prefix}…</code></th>
-    <td>${scopes.join(", ")}</td>
-    <td>${dollars(spending.month.settled)} <span class="quiet">this month</span>
+    <td data-label="May">${scopes.join(", ")}</td>
+    <td data-label="Spent">${dollars(spending.month.settled)} <span class="quiet">this month</span>
       ${spendLimit && html`<br /><span class="quiet">${limitWords(spendLimit)}</span>`}</td>
-    <td>${lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : "never"}</td>
+    <td data-label="Last used">${lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : "never"}</td>
     <td>${ended ?? html`<div class="actions">
       ${!scopes.includes("admin") && html`<${Button} onClick=${() => onDialog({ name: "limit", key: apiKey })}>Limit …<//>`}
       <${Button} kind="danger" onClick=${() => onDialog({ name: "revoke", key: apiKey })}>Revoke …<//>

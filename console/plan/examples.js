@@ -14,24 +14,42 @@ const boat = {
   outputs: { cover: { step: "cover" }, srt: { step: "subs", output: "srt" } },
 };
 
-const twoClips = {
+const threeClips = {
   version: 1,
   steps: [
     { name: "harbour", kind: "video", params: { prompt: "a harbour at dawn", duration: 5 } },
     { name: "kite", kind: "video", params: { prompt: "a kite over the harbour", duration: 5 } },
-    { name: "film", kind: "merge", params: { items: [{ media: { step: "harbour" } }, { media: { step: "kite" } }] } },
-    { name: "preview", kind: "preview", params: { source: { step: "film" } } },
+    { name: "sea", kind: "video", params: { prompt: "the open sea", duration: 5 } },
+    { name: "voice", kind: "audio", params: { text: "It never asks where the wind comes from." } },
+    { name: "film", kind: "merge", params: {
+      items: [{ media: { step: "harbour" } }, { media: { step: "kite" } }, { media: { step: "sea" } }, { media: { step: "voice" }, offset: 1 }],
+      transition: { type: "fade", duration: 0.5 },
+    } },
+    { name: "level", kind: "loudness", params: { source: { step: "film" }, target: -14 } },
   ],
-  result: "film",
-  outputs: { preview: { step: "preview" } },
 };
 
-const portrait = {
+const pictureInPicture = {
   version: 1,
   steps: [
-    { name: "clip", kind: "video", params: { prompt: "a lighthouse in a storm", duration: 5, resolution: "720p" } },
-    { name: "tall", kind: "reframe", params: { source: { step: "clip" }, aspectRatio: "9:16" } },
+    { name: "island", kind: "video", params: { prompt: "an island from above", duration: 5, resolution: "720p" } },
+    { name: "host", kind: "video", params: { prompt: "a presenter in front of a plain green wall", duration: 5 } },
+    { name: "film", kind: "layers", params: {
+      items: [{ media: { step: "island" }, main: true }, { media: { step: "host" }, placement: "w-1/4 bottom-right", chromaKey: true }],
+      width: 1280, height: 720,
+    } },
   ],
+};
+
+const talkingHead = {
+  version: 1,
+  steps: [
+    { name: "portrait", kind: "image", params: { prompt: "a sailor, seen from the front", aspectRatio: "9:16" } },
+    { name: "voice", kind: "audio", model: "eleven_flash_v2_5", params: { text: "It never asks where the wind comes from." } },
+    { name: "clip", kind: "talking-head", params: { image: { step: "portrait" }, audio: { step: "voice" } } },
+    { name: "subs", kind: "captions", params: { video: { step: "clip" }, words: { step: "voice", output: "words" }, style: { preset: "youtube" } } },
+  ],
+  result: "subs",
 };
 
 const choice = {
@@ -46,7 +64,8 @@ const choice = {
 
 export const EXAMPLES = [
   { name: "A captioned film with a voice", plan: boat },
-  { name: "Two clips, one film", plan: twoClips },
-  { name: "A clip for phones", plan: portrait },
+  { name: "Three clips with a voice", plan: threeClips },
+  { name: "A picture in the picture", plan: pictureInPicture },
+  { name: "A talking head with captions", plan: talkingHead },
   { name: "Three drafts, one choice", plan: choice },
 ];

@@ -3,7 +3,7 @@ import { newOrderKey, post } from "../shared/api.js";
 import { dollars } from "../shared/money.js";
 import { Button, Money, Page, Panel, Problem } from "../shared/parts.js";
 import { useAction } from "../shared/resource.js";
-import { navigate } from "../shared/router.js";
+import { href, navigate } from "../shared/router.js";
 import { html, useRef, useState } from "../shared/view.js";
 import { QuotePanel, useQuote } from "../create/quote.js";
 import { EXAMPLES } from "./examples.js";
@@ -30,6 +30,8 @@ export default function PlanScreen() {
           <textarea id="plan-text" class="plan-text" spellcheck="false" value=${text}
             aria-invalid=${Boolean(unreadable || error)} onInput=${(event) => change(event.target.value)}></textarea>
           ${unreadable && html`<p class="notice notice-bad" role="alert">${unreadable}</p>`}
+          <p class="quiet">A step uses the file of another one by <code>{"step": name}</code>. Files of your own
+            are in${" "}<a href=${href("assets")}>Assets</a>: <code>{"asset": id}</code>.</p>
         <//>
       </div>
       <div class="stack">

@@ -22,6 +22,12 @@ const UNREACHABLE = {
 };
 
 let onExpired = () => {};
+let always = {};
+
+/** Send these headers with every request from now on. */
+export function sendAlways(headers) {
+  always = headers;
+}
 
 /** Call `listener` when a request finds that the session has ended. */
 export function whenSessionEnds(listener) {
@@ -34,7 +40,7 @@ export function whenSessionEnds(listener) {
  * body: an object, sent as JSON, or a FormData. key: the idempotency key of an order.
  */
 export async function request(method, path, { body, key, signal } = {}) {
-  const headers = { Accept: "application/json", "X-Takeone-Console": "1" };
+  const headers = { Accept: "application/json", "X-Takeone-Console": "1", ...always };
   const isForm = body instanceof FormData;
   if (method !== "GET" && !isForm) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;

@@ -1,4 +1,5 @@
 // What every screen shows of an execution and its files.
+import { sum } from "./money.js";
 
 const TYPES = {
   "generate-video": "Video",
@@ -42,4 +43,21 @@ export function pictureOf(execution) {
   const result = execution.result;
   const url = result?.posterUrl ?? result?.imageUrl ?? null;
   return url && fileAddress(url);
+}
+
+export const pathOf = (id) => `/api/executions/${encodeURIComponent(id)}`;
+
+/** Return what a retry keeps and what it buys again, at the most. */
+export function retryCosts(execution) {
+  const latest = new Map();
+  for (const job of execution.jobs) if (!job.orphan) latest.set(job.step, job);
+  const jobs = [...latest.values()];
+  const kept = jobs.filter(({ state }) => state === "completed");
+  const toPay = jobs.filter(({ state }) => state !== "completed");
+  return {
+    kept,
+    toPay,
+    keptCost: sum(kept.map(({ cost }) => cost.settled)),
+    most: sum(toPay.map(({ cost }) => cost.estimated)),
+  };
 }

@@ -1,6 +1,6 @@
 // Small components that every screen uses.
 import { dollars } from "./money.js";
-import { classes, html, useEffect, useRef } from "./view.js";
+import { classes, html, useEffect, useRef, useState } from "./view.js";
 
 export const Money = ({ usd, title }) =>
   html`<span class="money" title=${title}>${dollars(usd)}</span>`;
@@ -70,7 +70,24 @@ export const Facts = ({ items }) =>
 
 /** Text to copy, such as an id. */
 export function Copy({ text, label = text }) {
-  const copy = () => navigator.clipboard?.writeText(text);
-  return html`<button type="button" class="copy" title="Copy" aria-label=${`Copy ${text}`}
-    onClick=${copy}><code>${label}</code></button>`;
+  const [isCopied, copy] = useCopy(text);
+  return html`<button type="button" class="copy" title=${isCopied ? "Copied" : "Copy"} aria-label=${`Copy ${text}`}
+    onClick=${copy}><code>${label}</code>${isCopied && html`<span class="quiet" role="status"> copied</span>`}</button>`;
+}
+
+/** A button that copies a longer text. what: its name. */
+export function CopyText({ text, what }) {
+  const [isCopied, copy] = useCopy(text);
+  return html`<button type="button" class="button" aria-label=${`Copy the ${what}`} onClick=${copy}>${isCopied ? "Copied" : "Copy"}</button>`;
+}
+
+const COPIED_MS = 2000;
+
+function useCopy(text) {
+  const [copied, setCopied] = useState(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setCopied(null), COPIED_MS);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  return [copied === text, () => navigator.clipboard?.writeText(text).then(() => setCopied(text), () => {})];
 }

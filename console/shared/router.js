@@ -34,3 +34,25 @@ export function useRoute() {
   }, []);
   return route;
 }
+
+/**
+ * Return `{ screen, values }` for the parts of an address, or null. screens: each has a `path`; its
+ * part `:name` takes any value, which becomes a property of the screen.
+ */
+export function findScreen(screens, parts) {
+  for (const screen of screens) {
+    const values = matchPath(screen.path, parts);
+    if (values) return { screen, values };
+  }
+  return null;
+}
+
+function matchPath(path, parts) {
+  if (path.length !== parts.length) return null;
+  const values = {};
+  for (const [place, name] of path.entries()) {
+    if (name.startsWith(":")) values[name.slice(1)] = parts[place];
+    else if (name !== parts[place]) return null;
+  }
+  return values;
+}

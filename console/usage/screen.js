@@ -80,12 +80,12 @@ function Share({ usd }) {
 function Models({ usage }) {
   if (usage.byModel.length === 0) return null;
   return html`<${Panel} id="models" title="By model">
-    <div class="scroll"><table>
+    <div class="scroll"><table class="pile">
       <thead><tr><th>Model</th><th>Provider</th><th class="number">Purchases</th><th class="number">Paid</th><th class="number">Held</th></tr></thead>
       <tbody>${usage.byModel.map((each) => html`<tr key=${`${each.provider}/${each.model}`}>
-        <th scope="row" class="wrap">${each.model}</th><td>${each.provider}</td>
-        <td class="number">${each.jobs}</td>
-        <td class="number">${dollars(each.settled)}</td><td class="number">${dollars(each.held)}</td>
+        <th scope="row" class="wrap">${each.model}</th><td data-label="Provider">${each.provider}</td>
+        <td class="number" data-label="Purchases">${each.jobs}</td>
+        <td class="number" data-label="Paid">${dollars(each.settled)}</td><td class="number" data-label="Held">${dollars(each.held)}</td>
       </tr>`)}</tbody>
     </table></div>
   <//>`;

@@ -1,6 +1,7 @@
 // The log of webhooks: filters, one webhook with its body and attempts, and sending again.
 import { post } from "../shared/api.js";
 import { useEvents } from "../shared/events.js";
+import { shortId } from "../shared/execution.js";
 import { usePages } from "../shared/pages.js";
 import { Button, Dialog, Empty, Facts, Loading, Panel, Problem } from "../shared/parts.js";
 import { useAction, useDebounced, useResource } from "../shared/resource.js";
@@ -22,7 +23,7 @@ export function DeliveryLog({ query, endpoints, isAdmin }) {
   return html`<${Panel} id="log" title="Deliveries" aside=${isAdmin && query.state === "failed" && html`<${ResendDay} endpointId=${query.endpoint} onDone=${list.reload} />`}>
     <div class="filters">
       <div class="choices" role="group" aria-label="State">${STATES.map((state) => html`
-        <button type="button" aria-pressed=${(query.state ?? "") === state} onClick=${() => show({ state })}>${state || "all"}</button>`)}</div>
+        <button type="button" aria-pressed=${(query.state ?? "") === state} onClick=${() => show({ state })}>${state ? state[0].toUpperCase() + state.slice(1) : "All"}</button>`)}</div>
       <select aria-label="Endpoint" value=${query.endpoint ?? ""} onChange=${(event) => show({ endpoint: event.target.value })}>
         <option value="">Every endpoint</option>
         ${endpoints.map(({ id, url }) => html`<option value=${id}>${url}</option>`)}
@@ -31,7 +32,7 @@ export function DeliveryLog({ query, endpoints, isAdmin }) {
     <${Problem} error=${list.error} again=${list.reload} />
     ${!list.items && !list.error && html`<${Loading} what="deliveries" />`}
     ${list.items?.length === 0 && html`<${Empty}><p>No webhook matches.</p><//>`}
-    ${list.items?.length > 0 && html`<div class="scroll"><table>
+    ${list.items?.length > 0 && html`<div class="scroll"><table class="pile">
       <thead><tr><th>Event</th><th>State</th><th class="number">Attempts</th><th>Last answer</th><th>When</th></tr></thead>
       <tbody>${list.items.map((each) => html`<${Row} key=${each.id} webhook=${each} onShow=${() => show({ event: each.id })} />`)}</tbody>
     </table></div>`}
@@ -43,10 +44,10 @@ export function DeliveryLog({ query, endpoints, isAdmin }) {
 function Row({ webhook, onShow }) {
   return html`<tr>
     <th scope="row"><button type="button" class="link" onClick=${onShow}>${webhook.type}</button>
-      ${webhook.executionId && html`<br /><a class="quiet" href=${href(`executions/${webhook.executionId}`)}>execution</a>`}</th>
+      ${webhook.executionId && html`<br /><a class="quiet" href=${href(`executions/${webhook.executionId}`)}>execution ${shortId(webhook.executionId)}</a>`}</th>
     <td><${Status} state=${webhook.state} /></td>
-    <td class="number">${webhook.attempts}</td>
-    <td class="wrap">${webhook.lastStatusCode ?? webhook.lastError ?? "none yet"}</td>
+    <td class="number" data-label="Attempts">${webhook.attempts}</td>
+    <td class="wrap" data-label="Last answer">${webhook.lastStatusCode ?? webhook.lastError ?? "none yet"}</td>
     <td><${Time} at=${webhook.createdAt} /></td>
   </tr>`;
 }

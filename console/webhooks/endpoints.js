@@ -12,7 +12,7 @@ export function Endpoints({ list, isAdmin, onSecret, onChange }) {
   return html`<${Panel} id="endpoints" title="Endpoints">
     ${list.length === 0 && html`<${Empty}><p>No address receives webhooks yet.</p>
       <p>A default endpoint receives the webhook of every order that names none.</p><//>`}
-    ${list.length > 0 && html`<div class="scroll"><table>
+    ${list.length > 0 && html`<div class="scroll"><table class="pile">
       <thead><tr><th>Address</th><th>State</th><th>Last success</th><th></th></tr></thead>
       <tbody>${list.map((each) => html`<${Row} key=${each.id} endpoint=${each} isAdmin=${isAdmin} onSecret=${onSecret} onChange=${onChange} />`)}</tbody>
     </table></div>`}
@@ -42,8 +42,8 @@ function Row({ endpoint, isAdmin, onSecret, onChange }) {
     <th scope="row" class="wrap">${endpoint.url}
       ${endpoint.default && html` <span class="tag">default</span>`}
       ${endpoint.description && html`<br /><span class="quiet">${endpoint.description}</span>`}</th>
-    <td>${stateWords(endpoint)}</td>
-    <td>${endpoint.lastSuccessAt ? html`<${Time} at=${endpoint.lastSuccessAt} />` : "never"}</td>
+    <td data-label="State">${stateWords(endpoint)}</td>
+    <td data-label="Last success">${endpoint.lastSuccessAt ? html`<${Time} at=${endpoint.lastSuccessAt} />` : "never"}</td>
     <td>${isAdmin && html`<div class="actions">
       <${Button} busy=${test.busy} disabled=${!isEnabled} onClick=${test.run}>Test<//>
       <${Button} busy=${rotate.busy} onClick=${rotate.run}>New secret<//>

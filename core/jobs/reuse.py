@@ -18,7 +18,7 @@ from core.platform.observability.logging import get_logger
 from core.providers.content_key import purchase_key
 from core.providers.registry import Providers
 from core.store.database import Connection, Database
-from core.store.executions.deadlines import stop_deadline
+from core.store.executions.limits.deadlines import stop_deadline
 from core.store.files.assets import Asset, list_execution_assets, list_made_assets
 from core.store.files.user_assets import find_asset
 from core.store.jobs.content_keys import claim_purchase, forget_purchase

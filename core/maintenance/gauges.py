@@ -14,7 +14,7 @@ from core.jobs.submission.admission import clear_provider_gauges, measure_provid
 from core.platform.observability import metrics
 from core.platform.temporal.client import queue_backlogs
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.jobs.submit_pauses import ALL, DATABASE, list_pauses
 from core.store.measures import open_work
 from core.store.measures.held_money import Holds, measure_holds
@@ -25,16 +25,7 @@ from core.store.money.reports.undelivered_spend import UndeliveredOutcome, measu
 from core.store.providers.job_durations import measure_job_durations
 from core.store.providers.model_durations import measure_durations
 
-ENDED_WITHIN_SECONDS: Final = 7 * 86_400.0
-"""The age up to which failed executions with costs are counted: an operator reacts within a week.
-"""
-PENDING_FOR_SECONDS: Final = 600.0
-"""The age from which a pending webhook counts: three attempts have failed, so the receiver is not
-just restarting.
-"""
-
-
-PAUSE_SCOPES: Final = (ALL, DATABASE, "provider", "user")
+PAUSE_SCOPES: Final = (ALL, DATABASE, "provider", "model", "user")
 NO_HOLDS: Final = Holds()
 OPEN_STATUSES: Final = ("queued", "running")
 _MEASURED: Final = (
@@ -137,11 +128,7 @@ class Gauges:
     async def measure_undelivered_spend(self) -> None:
         """Measure money that was spent without a delivered result."""
         async with self.database.as_system() as conn:
-            measured = await measure_undelivered(
-                conn,
-                ended_within_seconds=ENDED_WITHIN_SECONDS,
-                pending_for_seconds=PENDING_FOR_SECONDS,
-            )
+            measured = await measure_undelivered(conn)
         for outcome in UndeliveredOutcome:
             spend = measured.get(outcome)
             metrics.SPENT_UNDELIVERED.labels(outcome).set(spend.nano_usd if spend else 0)

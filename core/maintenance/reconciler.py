@@ -17,12 +17,12 @@ from temporalio.client import Client
 from activities.executions import ExecutionActivities
 from core.jobs.submission.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
-from core.maintenance.decisions import DecisionRepairs
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
+from core.maintenance.repairs.decisions import DecisionRepairs
+from core.maintenance.repairs.workflow_repairs import WorkflowRepairs
 from core.maintenance.retention import Retention
 from core.maintenance.user_alarms import UserAlarms
-from core.maintenance.workflow_repairs import WorkflowRepairs
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
@@ -30,6 +30,7 @@ from core.store.database import DATABASE_ERRORS, Database
 from core.store.executions.retention import DataKind
 from core.store.files.object_storage import ObjectStore
 from core.store.leases import release_lease, take_lease
+from core.store.measures.reconciler_runs import LEASE, record_runs
 from core.store.stalled import end_stalled_transactions
 
 log = get_logger(__name__)
@@ -40,7 +41,6 @@ EVERY_MINUTE: Final = 60.0
 EVERY_HOUR: Final = 3600.0
 TASK_SECONDS: Final = 600.0
 """The time limit of one run of a task, far above the usual. All tasks are safe to interrupt."""
-LEASE: Final = "reconciler"
 LEASE_SECONDS: Final = 15.0
 """How long a leader that stopped or lost the database keeps all others from leading."""
 STOP_BEFORE_SECONDS: Final = 3.0
@@ -67,6 +67,7 @@ class Reconciler:
     gauges: Gauges
     _token: str = field(default_factory=lambda: secrets.token_hex(16), init=False)
     _leads_until: float = field(default=0.0, init=False)
+    _succeeded: dict[str, float] = field(default_factory=dict[str, float], init=False)
 
     @property
     def leads(self) -> bool:
@@ -112,7 +113,13 @@ class Reconciler:
         log.info("reconciler.leadership_taken")
         # The renewal is a task of its own: on a silent connection it waits longer than the lease.
         renewing = asyncio.create_task(self._renew())
-        loops = [asyncio.create_task(self._repeat(task), name=task.name) for task in self.tasks]
+        recording = ReconcilerTask(
+            name="record_runs", run=self._record_runs, every_seconds=EVERY_SECONDS
+        )
+        loops = [
+            asyncio.create_task(self._repeat(task), name=task.name)
+            for task in (*self.tasks, recording)
+        ]
         try:
             while self.leads and not renewing.done():
                 await asyncio.wait({renewing}, timeout=self._leads_until - time.monotonic())
@@ -143,14 +150,26 @@ class Reconciler:
         running = asyncio.current_task()
         assert running is not None  # noqa: S101 - a coroutine always runs in a task
         while True:
-            await attempt(task)
+            if await attempt(task):
+                self._succeeded[task.name] = time.monotonic()
             if running.cancelling():  # an error of the task has replaced the cancel
                 return
             await asyncio.sleep(task.every_seconds)
 
+    async def _record_runs(self) -> None:
+        """Store when the tasks last succeeded, all in one statement."""
+        now = time.monotonic()
+        every = {task.name: task.every_seconds for task in self.tasks}
+        ages = {name: now - at for name, at in self._succeeded.items() if name in every}
+        async with self.database.as_system() as conn:
+            await record_runs(conn, every, ages)
 
-async def attempt(task: ReconcilerTask) -> None:
-    """Run a task once within its time limit. Errors are logged; the next run tries again."""
+
+async def attempt(task: ReconcilerTask) -> bool:
+    """Run a task once within its time limit. Return whether it succeeded.
+
+    Errors are logged; the next run tries again.
+    """
     began = time.monotonic()
     try:
         async with asyncio.timeout(TASK_SECONDS):
@@ -163,6 +182,9 @@ async def attempt(task: ReconcilerTask) -> None:
         log.warning("reconciler.task_failed", task=task.name, reason=str(error))
     except Exception as error:  # recorded: one unreadable row must not end the task
         log.exception("reconciler.task_crashed", task=task.name, reason=repr(error))
+    else:
+        return True
+    return False
 
 
 def build_reconciler(

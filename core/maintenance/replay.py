@@ -10,7 +10,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from core.maintenance.workflow_queries import LIST_PAGE
+from core.maintenance.repairs.workflow_queries import LIST_PAGE
 from core.ordering.workflow_starts import DELIVER_WEBHOOK_WORKFLOW, EXECUTION_WORKFLOW
 
 REPLAYED: Final = f"WorkflowType IN ('{EXECUTION_WORKFLOW}', '{DELIVER_WEBHOOK_WORKFLOW}')"

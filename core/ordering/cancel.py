@@ -12,8 +12,8 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import START_RPC_TIMEOUT
 from core.store.executions.executions import mark_cancel_requested
-from core.store.executions.status import ExecutionStatusRecord, find_execution
 from core.store.executions.unfinished import get_order
+from core.store.executions.views.status import ExecutionStatusRecord, find_execution
 from core.store.jobs.callbacks import notify_open_jobs
 
 CANCEL_WAIT_SECONDS: Final = 5.0

@@ -12,7 +12,7 @@ from core.platform.egress.rules import OutboundRules
 from core.providers.port import Provider
 from core.providers.registry import Providers
 from core.store.database import Connection, Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 
 
 class Keys(Protocol):

@@ -129,7 +129,7 @@ async def savepoint(conn: Connection) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def _transact(
-    connecting: AbstractAsyncContextManager[Connection], begin: str
+    connecting: AbstractAsyncContextManager[Connection], begin: str, end: str = "COMMIT;"
 ) -> AsyncGenerator[Connection]:
     """Open a transaction that starts with these statements, sent in one message.
 
@@ -147,7 +147,7 @@ async def _transact(
                 with suppress(*DATABASE_ERRORS):
                     await connection.execute("ROLLBACK;")
                 raise
-            await connection.execute("COMMIT;")
+            await connection.execute(end)
     except Exception as error:
         if failed is not None and error is not failed:
             raise failed from None
@@ -294,6 +294,16 @@ class Database:
         Only for authentication, callbacks, reconciliation and administration.
         """
         async with _follow(self._acquire(), f"BEGIN; {SET_SYSTEM}") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def rehearsing(self) -> AsyncGenerator[Connection]:
+        """Open a transaction that sees all users and is rolled back at its end, for dry runs.
+
+        It locks like the real one. What waits for a commit, such as a notification, never happens.
+        """
+        begin = f"BEGIN; {SET_SYSTEM}"
+        async with _transact(self._acquire(), begin, end="ROLLBACK;") as connection:
             yield connection
 
     @asynccontextmanager

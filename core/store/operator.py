@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from core.domain.money import usd_text
 
-_MONEY_SUFFIX: Final = "_nano_usd"
+_MONEY: Final = "nano_usd"
 
 
 class RefusedError(Exception):
@@ -24,8 +24,8 @@ def row_json(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as JSON: camelCase names, and money as decimal dollars."""
     plain: dict[str, Any] = {}
     for name, value in row.items():
-        if name.endswith(_MONEY_SUFFIX):
-            plain[camel(name.removesuffix(_MONEY_SUFFIX) + "_usd")] = (
+        if name == _MONEY or name.endswith(f"_{_MONEY}"):
+            plain[camel(name.removesuffix(_MONEY) + "usd")] = (
                 None if value is None else usd_text(value)
             )
         else:

@@ -4,7 +4,7 @@ from core.domain.ids import approval_event_id
 from core.domain.messages.webhooks import DeliveryOrder, EventType
 from core.domain.webhook_payload import ExecutionEvent, execution_body
 from core.store.database import Connection
-from core.store.executions.status import find_execution
+from core.store.executions.views.status import find_execution
 from core.store.jobs.jobs import JobRecord
 from core.store.webhooks.events import NewWebhook, insert_webhook, next_sequence
 from core.webhooks.asset_links import AssetLinks

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -10,9 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import cast
+from typing import Final, NoReturn, cast
 
-from deploy.local.config import Config, Ports, read_config, read_some_keys, variable_of
+from cli.console.links import new_link
+from cli.options import default_actor
+from core.platform.crypto.sealing import Sealer
+from deploy.local.config import ROOT, Config, Ports, read_config, read_some_keys, variable_of
 from deploy.local.demo.prices import StepPrice, video_price
 from deploy.local.demo.run import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
 from deploy.local.drill.run import drill
@@ -23,25 +27,28 @@ from deploy.local.product import product_environment
 from deploy.local.servers.process import LocalError
 from deploy.local.stack import Stack, prepared
 
+ADMIN: Final = "admin"
 # An action takes the started stack and returns the exit code.
 Action = Callable[[Stack], Awaitable[int]]
 
 
 def main() -> int:
-    options, rest = _parser().parse_known_args()
-    if rest and options.command != "admin":
-        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments, rest = _split(sys.argv[1:])
+    options = _parser().parse_args(arguments)
     if options.pipeline and (options.live or options.command != "demo"):
         _parser().error("--pipeline is an option of demo, and runs in the sandbox: without --live")
     try:
         config = read_config(os.environ, live=options.live, observe=options.observe)
-        if options.command == "admin":
+        if options.command == ADMIN:
             return administer(config, rest)
+        if options.command == "worker":
+            run_worker(config, options.build_id)
         if options.command == "drill":
             config = replace(config, folder=config.folder / "drill")
             return asyncio.run(run(config, partial(drill, say=say)))
         if options.command == "live-check":
             return asyncio.run(_check_live(config, options.max_usd, sandbox=options.sandbox))
+        config = replace(config, operator=True)
         is_up = options.command == "up"
         action = stay_up if is_up else _demo_action(config, pipeline=options.pipeline)
         return 0 if action is None else asyncio.run(run(config, action))
@@ -56,6 +63,12 @@ def main() -> int:
         lines = ["Stopped before anything was started"]
     print("\n".join(dict.fromkeys(lines)), file=sys.stderr)
     return 1
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments of this program and those of `python -m cli`, also its --help."""
+    at = arguments.index(ADMIN) + 1 if ADMIN in arguments else len(arguments)
+    return arguments[:at], arguments[at:]
 
 
 async def run(config: Config, action: Action) -> int:
@@ -107,6 +120,10 @@ async def stay_up(stack: Stack) -> int:
         f"Ready. Console {config.api_url}/console/, API docs {config.api_url}/docs, "
         f"Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything."
     )
+    if config.operator:
+        sealer = Sealer([base64.b64decode(stack.keys.encryption_key)])
+        link = new_link(sealer, config.operator_url, default_actor())
+        say(f"Operator's console, once within 15 minutes: {link}")
     await asyncio.Event().wait()
     return 0
 
@@ -134,11 +151,26 @@ def _demo_action(config: Config, *, pipeline: bool) -> Action | None:
     return action
 
 
-def administer(config: Config, arguments: list[str]) -> int:
-    """Run `python -m cli` with the settings of the running stack."""
+def _environment(config: Config) -> dict[str, str]:
+    """Return the settings of the running stack. Raise LocalError if none was started."""
     if not config.folder.joinpath("postgres").exists():
         raise LocalError(f"No stack was started in {config.folder} yet: run `make up` first")
-    environment = product_environment(config, keep_keys(config.folder), os.environ)
+    return product_environment(config, keep_keys(config.folder), os.environ)
+
+
+def run_worker(config: Config, build_id: str | None) -> NoReturn:
+    """Become another worker of the running stack; with a build id, of that version."""
+    environment = _environment(config) | {"METRICS_PORT": "0", "SDK_METRICS_PORT": "0"}
+    if build_id is not None:
+        environment["TEMPORAL_DEPLOYMENT_NAME"] = "takeone"
+        environment["TEMPORAL_WORKER_BUILD_ID"] = build_id
+    os.chdir(config.folder)
+    os.execve(sys.executable, [sys.executable, str(ROOT / "worker.py")], environment)  # noqa: S606 - our own
+
+
+def administer(config: Config, arguments: list[str]) -> int:
+    """Run `python -m cli` with the settings of the running stack."""
+    environment = _environment(config)
     code = subprocess.run(
         [sys.executable, "-m", "cli", *arguments], env=environment, cwd=config.folder, check=False
     ).returncode
@@ -182,9 +214,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "command",
-        choices=["up", "demo", "admin", "drill", "live-check"],
+        choices=["up", "demo", ADMIN, "worker", "drill", "live-check"],
         help="up: start and keep running; demo: also make one video; admin …: python -m cli for the running stack; "
-        "drill: lose and restore a database; live-check: buy the cheapest things at each provider once",
+        "worker: another worker for it; drill: lose and restore a database; "
+        "live-check: buy the cheapest things at each provider once",
+    )
+    parser.add_argument(
+        "--build-id", metavar="NAME", help="of worker: its version; default: a worker without one"
     )
     parser.add_argument(
         "--live", action="store_true", help="use the real providers; this spends money"

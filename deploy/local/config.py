@@ -22,6 +22,7 @@ class Ports:
     """
 
     api: int = 8080
+    operator: int = 8081
     sandbox: int = 8090
     sandbox_control: int = 8091
     demo_webhook: int = 9001
@@ -75,6 +76,7 @@ class Config:
     encrypt_payloads: encrypt the payloads that Temporal stores. A codec endpoint decrypts them for
     the Web UI.
     observe: run Prometheus too, if it is installed.
+    operator: run the operator's console.
     """
 
     folder: Path
@@ -84,6 +86,7 @@ class Config:
     receivers: tuple[str, ...] = DEFAULT_RECEIVERS
     encrypt_payloads: bool = False
     observe: bool = False
+    operator: bool = False
 
     @property
     def logs(self) -> Path:
@@ -92,6 +95,10 @@ class Config:
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def operator_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.operator}"
 
     @property
     def sandbox_url(self) -> str:

@@ -198,6 +198,21 @@ def codec(config: Config, environment: Mapping[str, str]) -> Part:
     )
 
 
+def operator_console(config: Config, environment: Mapping[str, str]) -> Part:
+    """Return the operator's console, which has the settings of the administration commands."""
+    port = str(config.ports.operator)
+    return Part(
+        name="Operator",
+        command=(sys.executable, "-m", "cli", "console", "--port", port),
+        environment=environment,
+        log=config.logs / "operator.log",
+        address=config.operator_url,
+        ready=partial(_ok, f"{config.operator_url}/session"),
+        folder=config.folder,
+        stop_seconds=15.0,
+    )
+
+
 def run_tool(config: Config, environment: Mapping[str, str], *arguments: str) -> str:
     """Run a module of the product and return its output.
 

@@ -17,6 +17,7 @@ from deploy.local.product import (
     api,
     codec,
     make_temporal_config,
+    operator_console,
     product_environment,
     run_tool,
     s3_access,
@@ -37,6 +38,7 @@ RECOVERED_SECONDS = 60.0
 
 PART_NAMES = {
     "API_PORT": "the API",
+    "OPERATOR_PORT": "the operator's console",
     "SANDBOX_PORT": "the provider sandbox",
     "SANDBOX_CONTROL_PORT": "the sandbox's control routes",
     "DEMO_WEBHOOK_PORT": "the demo's webhook receiver",
@@ -101,6 +103,8 @@ class Stack:
         processes = [api(config, self.environment), worker(config, self.environment)]
         if config.encrypt_payloads:
             processes.append(codec(config, self.environment))
+        if config.operator:
+            processes.append(operator_console(config, self.environment))
         if config.observe:
             processes += self._observers()
         await self.run_parts(processes)
@@ -245,6 +249,8 @@ def check_ports(config: Config) -> None:
         if variable.startswith("SANDBOX_") and config.live is not None:
             continue
         if variable == "CODEC_PORT" and not config.encrypt_payloads:
+            continue
+        if variable == "OPERATOR_PORT" and not config.operator:
             continue
         if variable == "PROMETHEUS_PORT" and not config.observe:
             continue

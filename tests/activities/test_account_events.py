@@ -15,7 +15,7 @@ from core.domain.messages.webhooks import AttemptOutcome, DeliveryOrder, Webhook
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus
 from core.store.accounts.users import UserLimits, insert_user
-from core.store.executions.status import find_execution
+from core.store.executions.views.status import find_execution
 from core.store.webhooks.endpoints import set_webhook_url
 from core.store.webhooks.events import get_webhook
 from tests.maintenance.reconciling import run_task

@@ -31,7 +31,8 @@ from core.store.webhooks.endpoints import (
     set_disabled_by_user,
     set_webhook_url,
 )
-from core.store.webhooks.events import get_webhook, list_attempts, list_pending, next_delivery
+from core.store.webhooks.events import get_webhook, list_attempts, next_delivery
+from core.store.webhooks.pending_deliveries import list_pending
 from core.store.webhooks.signing_secrets import rotate_default_secret
 from core.webhooks.concurrency import AttemptSlots
 from tests.support.outbound import LOCAL_HTTP

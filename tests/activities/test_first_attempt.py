@@ -16,7 +16,7 @@ from core.domain.messages.webhooks import (
     FailedReason,
     WebhookState,
 )
-from core.maintenance.workflow_repairs import DELIVERY_OVERDUE_SECONDS
+from core.maintenance.repairs.workflow_repairs import DELIVERY_OVERDUE_SECONDS
 from core.platform.temporal.policies import (
     ATTEMPT_START_TO_CLOSE,
     FIRST_ATTEMPT_SCHEDULE_TO_START,

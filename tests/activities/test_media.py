@@ -29,7 +29,7 @@ from core.platform.settings.media import MediaSettings
 from core.store.database import Database
 from core.store.executions.ends import mark_ended
 from core.store.executions.executions import claim_execution
-from core.store.executions.status import ExecutionStatusRecord, JobStatus, find_execution
+from core.store.executions.views.status import ExecutionStatusRecord, JobStatus, find_execution
 from core.store.files.assets import Asset, list_execution_assets, list_job_assets
 from core.store.files.job_files import JobFiles
 from core.store.files.user_assets import NewUpload, insert_upload, reserve_key

@@ -12,7 +12,7 @@ from core.ordering.planning.step_requests import StepRequest
 from core.ordering.planning.steps import OutputRequest, plan_steps
 from core.store.executions.deletion import erase_execution
 from core.store.executions.executions import NewExecution
-from core.store.executions.status import JobStatus, find_execution
+from core.store.executions.views.status import JobStatus, find_execution
 from core.store.files.assets import Asset, list_job_assets
 from core.store.jobs.jobs import cancel_waiting_jobs, get_job
 from tests.support.activity_harness import ActivityHarness

@@ -18,7 +18,7 @@ from core.domain.states import CostBasis, JobState
 from core.platform.temporal.policies import SEND_WITHIN_SECONDS
 from core.providers.port import CreateAnswer, CreateRequest, Provider
 from core.providers.registry import Providers
-from core.store.executions.status import find_execution
+from core.store.executions.views.status import find_execution
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.money.charges import get_money
 from core.store.money.settlement import settle_charge

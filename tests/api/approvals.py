@@ -15,8 +15,8 @@ from core.domain.messages.executions import ExecutionRef, FinishInput
 from core.domain.messages.jobs import JobRef, JobReport, Output
 from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, ExecutionStatus, JobState
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import claim_execution, failure_to_json
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.files.assets import Asset, insert_asset
 from core.store.jobs.reports import report_to_json
 from core.store.money.budget_counters import move_budget

@@ -10,7 +10,7 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId
 from core.domain.money import nano_usd
 from core.domain.states import ExecutionStatus, JobState
-from core.maintenance.decisions import DecisionRepairs
+from core.maintenance.repairs.decisions import DecisionRepairs
 from core.store.approvals.decisions import choose, lock_approval
 from core.store.files.assets import list_execution_assets
 from core.store.money.reports.ledger_check import list_findings

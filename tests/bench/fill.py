@@ -7,21 +7,18 @@ The worker then claims each copy, finds that its job is submitted, and waits for
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
 import httpx
 from pydantic import SecretStr
-from uuid_utils import uuid7
 
-from core.domain.ids import ExecutionId, JobId, UserId
+from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder
-from core.domain.plans import plan_from_json
 from core.ordering.workflow_starts import start_execution
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
@@ -29,6 +26,7 @@ from core.platform.settings.encryption import SecuritySettings
 from core.platform.temporal.client import UNREACHABLE
 from core.store.database import Database
 from deploy.local.servers.process import PartFailedError
+from tests.bench.copied_rows import RENDERS_SECONDS, ModelRows, Render, Rows
 from tests.bench.servers import Servers, running_servers
 
 MANY_JOBS: Final[Mapping[str, str]] = {
@@ -40,8 +38,6 @@ MANY_JOBS: Final[Mapping[str, str]] = {
 """Settings of the product that admit any number of jobs."""
 STORED_AT_ONCE: Final = "black-forest-labs/flux-schnell"
 """A model whose files its provider deletes within an hour."""
-RENDERS_SECONDS: Final = 86_400
-"""The duration of a video that does not end while it is measured, and the deadline of copies."""
 BATCH: Final = 200
 STARTS_AT_ONCE: Final = 16
 START_TRIES: Final = 20
@@ -49,8 +45,6 @@ START_PAUSE_SECONDS: Final = 1.0
 SAMPLED: Final = 20
 TABLES: Final = ("executions", "steps", "jobs", "sends", "charges", "ledger_entries", "assets")
 """Tables with rows of an execution, parents first."""
-OWN_ID: Final = re.compile(r"\b(exec|job|chg|asset|sec|evt)_[0-9a-f]{32}\b")
-
 ANY_QUEUED: Final = "SELECT EXISTS (SELECT FROM executions WHERE execution_id = ANY($1::text[]) AND status = 'queued')"
 ADD_OPEN: Final = (
     "UPDATE concurrency_counters SET open_executions = open_executions + $2 WHERE user_id = $1"
@@ -68,20 +62,6 @@ ADD_TO_DAY: Final = """
 UPDATE daily_spending SET held_nano_usd = held_nano_usd + $1, settled_nano_usd = settled_nano_usd + $2
 WHERE day = (SELECT max(day) FROM daily_spending)
 """
-
-Rows = dict[str, list[dict[str, Any]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Render:
-    """One execution to fill in: the age of its video, when it ends, and its usual duration.
-
-    usual_seconds: None leaves the model's.
-    """
-
-    age_seconds: float = 0.0
-    left_seconds: float = RENDERS_SECONDS
-    usual_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +123,7 @@ class Filler:
         await self._until_waiting(filled)
         return filled
 
-    async def _model(self, webhook: str | None) -> "_Model":
+    async def _model(self, webhook: str | None) -> ModelRows:
         """Order one execution and return its rows when its video renders."""
         await self.set_sandbox(video_seconds=RENDERS_SECONDS)
         # Its image is stored before its video ends, so that each copy has a stored image, too.
@@ -159,7 +139,7 @@ class Filler:
             while True:
                 rows = await self._rows(execution_id)
                 if rows["assets"] and any(job["state"] == "submitted" for job in rows["jobs"]):
-                    return _Model.of(rows)
+                    return ModelRows.of(rows)
                 await asyncio.sleep(0.5)
 
     async def _rows(self, execution_id: str) -> Rows:
@@ -178,7 +158,7 @@ class Filler:
             ]
         return rows
 
-    async def _fill_batch(self, model: "_Model", renders: Sequence[Render]) -> list[Filled]:
+    async def _fill_batch(self, model: ModelRows, renders: Sequence[Render]) -> list[Filled]:
         copies = [model.copy(render) for render in renders]
         for copy in copies:
             copy.sign(self.tokens)
@@ -227,7 +207,7 @@ class Filler:
                 return
         raise PartFailedError(f"Temporal did not start {order.execution_id}")
 
-    async def _insert(self, copies: Sequence[Rows], model: "_Model") -> None:
+    async def _insert(self, copies: Sequence[Rows], model: ModelRows) -> None:
         async with self.owner.transaction():
             for table in TABLES:
                 rows = [row for copy in copies for row in copy[table]]
@@ -273,127 +253,6 @@ class Filler:
             f"{self.servers.config.sandbox_control_url}/settings", json=settings
         )
         answer.raise_for_status()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
-    """The rows to copy: those of an execution whose video renders."""
-
-    text: str
-    ids: tuple[str, ...]
-    user_id: UserId
-    image_job_id: str
-    video_job_id: str
-    provider_job_ids: tuple[str, str]
-    object_keys: tuple[str, ...]
-    held_nano_usd: int
-    settled_nano_usd: int
-
-    @classmethod
-    def of(cls, rows: Rows) -> "_Model":
-        video = next(job for job in rows["jobs"] if job["state"] == "submitted")
-        image = next(job for job in rows["jobs"] if job["state"] == "completed")
-        text = json.dumps(rows)
-        return cls(
-            text=text,
-            ids=tuple(dict.fromkeys(match.group() for match in OWN_ID.finditer(text))),
-            user_id=UserId(video["user_id"]),
-            image_job_id=image["job_id"],
-            video_job_id=video["job_id"],
-            provider_job_ids=(image["provider_job_id"], video["provider_job_id"]),
-            object_keys=tuple(asset["object_key"] for asset in rows["assets"]),
-            held_nano_usd=sum(
-                charge["held_nano_usd"] for charge in rows["charges"] if charge["state"] == "held"
-            ),
-            settled_nano_usd=sum(charge["settled_nano_usd"] for charge in rows["charges"]),
-        )
-
-    @property
-    def provider_job_id(self) -> str:
-        return self.provider_job_ids[1]
-
-    def copy(self, render: Render) -> "_Copy":
-        new = {old: f"{old.partition('_')[0]}_{uuid7().hex}" for old in self.ids}
-        copy = _Copy(
-            render=render,
-            text=self.text,
-            video_job_id=JobId(new[self.video_job_id]),
-        )
-        for old, fresh in new.items():
-            copy.replace(old, fresh)
-        copy.replace(self.provider_job_ids[0], uuid7().hex)
-        for key in self.object_keys:  # derived from the job; no file is stored for the copy
-            copy.replace(key, f"filled/{uuid7().hex}")
-        return copy
-
-
-@dataclass(slots=True, kw_only=True)
-class _Copy:
-    """The rows of one copy, as JSON text until all ids are replaced."""
-
-    render: Render
-    text: str
-    video_job_id: JobId
-    callback_url: str | None = None
-
-    def replace(self, old: str, new: str) -> None:
-        self.text = self.text.replace(old, new)
-
-    def sign(self, tokens: CallbackTokens) -> None:
-        """Give the video's send a callback address of its own."""
-        send = next(
-            send for send in json.loads(self.text)["sends"] if send["job_id"] == self.video_job_id
-        )
-        found = re.search(r"http://[^\"\s]+/callbacks/[^\"\s&]+", json.dumps(send["request"]))
-        if found is not None:
-            base = found.group().rpartition("/")[0]
-            token = tokens.sign(base.rpartition("/")[2], self.video_job_id, send["number"])
-            self.callback_url = f"{base}/{token}"
-            self.replace(found.group(), self.callback_url)
-
-    def rows(self) -> Rows:
-        """Return the rows of an accepted execution whose video was submitted earlier."""
-        rows: Rows = json.loads(self.text)
-        now = datetime.now(UTC)
-        sent = now - timedelta(seconds=self.render.age_seconds)
-        ends = now + timedelta(seconds=RENDERS_SECONDS)
-        rows["executions"][0] |= {
-            "status": "queued",
-            "plan": self._plan(rows["executions"][0]["plan"]),
-            "created_at": now.isoformat(),
-            "queued_at": now.isoformat(),
-            "started_at": None,
-            "deadline_at": ends.isoformat(),
-        }
-        usual = self.render.usual_seconds
-        for step in rows["steps"]:
-            step["deadline_seconds"] = RENDERS_SECONDS
-            if usual is not None and step["kind"] == "video":
-                step["usual_seconds"] = usual
-        usual = next(step["usual_seconds"] for step in rows["steps"] if step["kind"] == "video")
-        for job in rows["jobs"]:
-            if job["job_id"] == self.video_job_id:
-                job |= {"submitted_at": sent.isoformat(), "deadline_at": ends.isoformat()}
-                if job.get("next_look_at") is not None:
-                    look = sent + timedelta(seconds=1.3 * usual + 3)
-                    job["next_look_at"] = max(now, look).isoformat()
-        for send in rows["sends"]:
-            if send["job_id"] == self.video_job_id:
-                send |= {"sent_at": sent.isoformat(), "answered_at": sent.isoformat()}
-        return rows
-
-    def _plan(self, plan: dict[str, Any]) -> dict[str, Any]:
-        steps = [step | {"deadline_seconds": RENDERS_SECONDS} for step in plan["steps"]]
-        return plan | {"steps": steps}
-
-    def order(self) -> ExecutionOrder:
-        execution = json.loads(self.text)["executions"][0]
-        return ExecutionOrder(
-            execution_id=ExecutionId(execution["execution_id"]),
-            user_id=UserId(execution["user_id"]),
-            generation=execution["generation"],
-            plan=plan_from_json(self._plan(execution["plan"])),
-        )
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from core.domain.ids import UserId
 from core.domain.plans import PlanType
 from core.domain.states import ExecutionStatus
 from core.store.database import Connection, Database
-from core.store.executions.lists import ExecutionFilter, list_executions
+from core.store.executions.views.lists import ExecutionFilter, list_executions
 from core.store.migrate import migrate
 from core.store.money.reports.usage import get_usage
 from core.store.recovery.counter_repair import repair_usage

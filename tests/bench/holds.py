@@ -18,8 +18,8 @@ from core.domain.ids import UserId
 from core.domain.money import NanoUsd
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import insert_execution
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.migrate import migrate
 from tests.support.rows import new_execution, new_user
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench.fill import Filled, Render, running_filler
+from tests.bench.copied_rows import Render
+from tests.bench.fill import Filled, running_filler
 from tests.bench.idle_cost import COST_HEAD, IdleCost, cost_cells, measure_cost, others_line
 from tests.bench.inbox import Arrival, Inbox
 from tests.bench.servers import Say, Servers

@@ -78,6 +78,15 @@ OPEN: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """Running executions, pending webhooks, and ended executions in addition."""
+
+    running: int
+    pending: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     reconciler: Reconciler
     client: Client
@@ -86,14 +95,14 @@ class Bench:
     pids: dict[str, int]
 
 
-async def measure(running_executions: int, pending_webhooks: int, rounds: int, say: Say) -> str:
+async def measure(filling: Filling, rounds: int, say: Say) -> str:
     """Fill the servers and return the table of results."""
-    async with opened(running_executions, pending_webhooks, say) as bench:
+    async with opened(filling, say) as bench:
         return await _report(bench, rounds)
 
 
 @asynccontextmanager
-async def opened(running_executions: int, pending_webhooks: int, say: Say) -> AsyncGenerator[Bench]:
+async def opened(filling: Filling, say: Say) -> AsyncGenerator[Bench]:
     """Start the servers and fill them."""
     async with AsyncExitStack() as stack:
         folder = new_folder()
@@ -121,10 +130,10 @@ async def opened(running_executions: int, pending_webhooks: int, say: Say) -> As
         assert client is not None
         async with Database.open(dsn, max_connections=1) as database:
             user_id = await new_user(database)
-        await fill(owner_dsn, user_id, running_executions + pending_webhooks, say)
+        await fill(owner_dsn, user_id, filling.running + filling.pending + filling.ended, say)
         owner = await asyncpg.connect(owner_dsn)
         stack.push_async_callback(owner.close)
-        await _open_work(owner, running_executions, pending_webhooks)
+        await _open_work(owner, filling)
         bench = Bench(
             reconciler=await _reconciler(stack, settings, client),
             client=client,
@@ -140,13 +149,11 @@ async def opened(running_executions: int, pending_webhooks: int, say: Say) -> As
         yield bench
 
 
-async def _open_work(
-    owner: "asyncpg.Connection[asyncpg.Record]", running_executions: int, pending_webhooks: int
-) -> None:
+async def _open_work(owner: "asyncpg.Connection[asyncpg.Record]", filling: Filling) -> None:
     await owner.execute("SET session_replication_role = replica")
     for statement in OPEN:
         await owner.execute(
-            statement.replace("$1", str(running_executions)).replace("$2", str(pending_webhooks))
+            statement.replace("$1", str(filling.running)).replace("$2", str(filling.pending))
         )
     await owner.execute("VACUUM ANALYZE")
 
@@ -221,9 +228,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.rounds", description=__doc__)
     parser.add_argument("--running", type=int, default=10_000, help="running executions")
     parser.add_argument("--pending", type=int, default=10_000, help="pending webhooks")
+    parser.add_argument("--ended", type=int, default=0, help="ended executions in addition")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each task")
     options = parser.parse_args()
-    measured = measure(options.running, options.pending, options.rounds, _say)
+    filling = Filling(running=options.running, pending=options.pending, ended=options.ended)
+    measured = measure(filling, options.rounds, _say)
     sys.stdout.write(asyncio.run(measured) + "\n")
 
 

@@ -16,7 +16,8 @@ import httpx
 
 from core.domain.look_times import MAX_BACKUP_POLL_SECONDS
 from tests.bench.capacity.costs import Waiting, read_costs, write_costs
-from tests.bench.fill import Filler, Render, running_filler
+from tests.bench.copied_rows import Render
+from tests.bench.fill import Filler, running_filler
 from tests.bench.idle_cost import COST_HEAD, OURS, IdleCost, cost_cells, measure_cost, others_line
 from tests.bench.servers import Say, Servers
 from tests.bench.tables import spread, table

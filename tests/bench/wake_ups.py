@@ -15,7 +15,8 @@ from typing import Final
 
 from deploy.local.product import worker
 from deploy.local.servers.process import PartFailedError
-from tests.bench.fill import Filled, Filler, Render, running_filler
+from tests.bench.copied_rows import Render
+from tests.bench.fill import Filled, Filler, running_filler
 from tests.bench.idle_cost import COST_HEAD, IdleCost, cost_cells, measure_cost, others_line
 from tests.bench.inbox import Arrival, Inbox
 from tests.bench.servers import Say, Servers

@@ -19,7 +19,8 @@ from tests.chaos.planted import UnknownBugError, named, prove
 from tests.chaos.random_faults import run_random_faults
 from tests.chaos.report import as_markdown, as_text, conclusion, progress, table_rows
 from tests.chaos.results import CaseResult
-from tests.chaos.rounds import ONE_OF, Round, Session
+from tests.chaos.rounds import ONE_OF, Round
+from tests.chaos.session import Session
 from tests.chaos.testbed import Testbed, running_testbed
 
 HELD_AT_ONCE = 24

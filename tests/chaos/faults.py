@@ -18,7 +18,8 @@ from temporalio.client import WorkflowExecution as Listed
 from deploy.local.servers.temporal import NAMESPACE
 from tests.chaos.cases import Setting
 from tests.chaos.control import control
-from tests.chaos.testbed import APIS, RESTART_SECONDS, SANDBOX_SETTINGS, SERVERS, WORKERS, Testbed
+from tests.chaos.parts import SANDBOX_SETTINGS
+from tests.chaos.testbed import APIS, RESTART_SECONDS, SERVERS, WORKERS, Testbed
 
 EXIT_SECONDS: Final = 30.0
 DRAIN_HOLD_SECONDS: Final = 2.0

@@ -22,7 +22,7 @@ from tests.chaos.read_faults import (
     name_of,
 )
 from tests.chaos.results import CaseResult
-from tests.chaos.rounds import Session
+from tests.chaos.session import Session
 from tests.chaos.slow import explain_slowest
 from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
 

@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.__main__ import run_pass
 from tests.chaos.cases import ALL
 from tests.chaos.report import upper_bound
-from tests.chaos.rounds import Session
+from tests.chaos.session import Session
 from tests.chaos.testbed import running_testbed
 
 pytestmark = pytest.mark.guarantee("G1")

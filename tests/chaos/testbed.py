@@ -3,11 +3,9 @@
 import asyncio
 import base64
 import contextlib
-import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +17,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
 import psutil
 
 from core.platform.crypto.sealing import Sealer
@@ -42,8 +39,15 @@ from deploy.local.servers.process import Part, PartFailedError, Running, start
 from deploy.local.servers.s3 import s3
 from deploy.local.servers.temporal import temporal
 from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
-from tests.chaos.kinds import DENIED_VOICE
 from tests.chaos.links import Line, Link, PlainTap, Tap
+from tests.chaos.parts import (
+    PRODUCT_LOG_BYTES,
+    ROOM_TO_HOLD,
+    SHORT_HORIZONS,
+    as_provider,
+    receiver,
+    with_connections,
+)
 from tests.chaos.postgres_tap import PostgresTap
 from tests.chaos.traps import TrapSet
 from tests.support.folders import new_data_folder
@@ -58,45 +62,6 @@ READY_SECONDS = 180.0
 """Start-up limit, on a machine that other runs keep busy."""
 USERS = 200
 """Transactions that can be held at once: each locks its user's budget row."""
-
-SHORT_HORIZONS: Final[Mapping[str, str]] = {
-    "FAL_START_DEADLINE_SECONDS": "5",
-    "FAL_IMAGE_START_DEADLINE_SECONDS": "5",
-    "FAL_IMAGE_HORIZON_SECONDS": "6",
-    "FAL_HORIZON_SECONDS": "6",
-    "REPLICATE_HORIZON_SECONDS": "6",
-    # Longer: speech is made before it is listed, which takes seconds without processor time.
-    "ELEVENLABS_HORIZON_SECONDS": "12",
-    "LOOKUP_CONFIRM_SECONDS": "1",
-    "USUAL_IMAGE_SECONDS": "1",
-    "USUAL_VIDEO_SECONDS": "1",
-}
-"""The sandbox's lists have no lag, so a few seconds without a match are conclusive here. Its jobs
-take seconds, so a lost callback is noticed within seconds.
-"""
-SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
-    "image_seconds": 0.3,
-    "video_seconds": 0.6,
-    "speech_seconds": 0.3,
-    "elevenlabs_denied_voices": [DENIED_VOICE],
-    "queue_seconds": 0.0,
-    "tiny_media": True,
-    # If killed, stopped or short of processor time, a run of 0.3 s takes ten seconds: a history
-    # that hides running work would break the horizon of six seconds set here.
-    "history_hides_running": False,
-}
-ROOM_TO_HOLD: Final[Mapping[str, str]] = {
-    "DATABASE_POOL_SIZE": "80",
-    "SUBMIT_SLOTS": "150",
-    "ASSET_SLOTS": "60",
-    "EXECUTION_SLOTS": "200",
-    "ELEVENLABS_MAX_IN_FLIGHT": "150",
-    "ELEVENLABS_SUBMITS_PER_SECOND": "0",
-}
-"""A held transaction keeps its slot and its connection. PostgreSQL accepts four such pools."""
-POSTGRES_CONNECTIONS = 400
-PRODUCT_LOG_BYTES = 200_000_000
-"""The logs of all APIs and workers that were killed are needed to explain a slow order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -165,7 +130,7 @@ class Testbed:
         config, logs, ports = self.config, self.config.logs, self.config.ports
         self._receiver_port = receiver_port(config)
         servers = [
-            _with_connections(
+            with_connections(
                 postgres(
                     config.folder,
                     ports.postgres,
@@ -182,8 +147,8 @@ class Testbed:
                 log=logs / "temporal.log",
             ),
             s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
-            _as_provider(sandbox(config, self.keys, os.environ), config.sandbox_url),
-            self._receiver(),
+            as_provider(sandbox(config, self.keys, os.environ), config.sandbox_url),
+            receiver(self.receiver_url, self.receiver_log, config),
         ]
         await asyncio.gather(*(self._begin(part) for part in servers))
         await asyncio.to_thread(run_tool, config, self.environment, "core.store.migrate")
@@ -363,28 +328,6 @@ class Testbed:
             **self.settings,
         }
 
-    def _receiver(self) -> Part:
-        async def answers() -> None:
-            async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
-                (await http.get(f"{self.receiver_url}/__control")).raise_for_status()
-
-        return Part(
-            name="Receiver",
-            command=(
-                sys.executable,
-                "-m",
-                "tests.chaos.receiver_process",
-                str(self._receiver_port),
-                str(self.receiver_log),
-            ),
-            environment={**os.environ, "PYTHONPATH": str(ROOT)},
-            log=self.config.logs / "receiver.log",
-            address=self.receiver_url,
-            ready=answers,
-            folder=self.config.folder,
-            stop_seconds=2.0,
-        )
-
     async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
         """Query as the owner, without a proxy."""
         connection = await asyncpg.connect(self.owner_dsn)
@@ -392,20 +335,6 @@ class Testbed:
             return [dict(row) for row in await connection.fetch(sql, *arguments)]
         finally:
             await connection.close()
-
-
-def _with_connections(part: Part) -> Part:
-    """Add a limit of connections; the last of two settings counts."""
-    return replace(part, command=(*part.command, "-c", f"max_connections={POSTGRES_CONNECTIONS}"))
-
-
-def _as_provider(part: Part, url: str) -> Part:
-    """Return the sandbox as a provider.
-
-    url: the address in its responses. After a kill it restarts with the same settings.
-    """
-    more = {"SANDBOX_PUBLIC_URL": url, "SANDBOX_SETTINGS": json.dumps(SANDBOX_SETTINGS)}
-    return replace(part, environment={**(part.environment or {}), **more})
 
 
 @asynccontextmanager

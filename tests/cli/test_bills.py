@@ -12,6 +12,7 @@ from core.domain.states import ExecutionStatus
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
 from core.store.jobs.manual_changes import adopt_by_hand, settle_by_hand
+from core.store.measures.ledger_checks import list_checks
 from tests.store.money.books import Books, books, end, written
 from tests.support.admin import Ran, run_admin
 from tests.support.operator_jobs import given_up
@@ -71,6 +72,17 @@ async def charge(books: Books, job_id: JobId) -> tuple[str, str | None, int]:
     return row["state"], row["basis"], row["settled_nano_usd"]
 
 
+async def stored_check(books: Books) -> tuple[int, int | None]:
+    """Return what the reconciler exports: the number of differences, and billed less settled."""
+    async with (
+        Database.open(books.database.application_dsn, max_connections=1) as database,
+        database.as_system() as conn,
+    ):
+        (check,) = await list_checks(conn)
+    assert check.bill_of == "fal"
+    return check.findings, check.difference_nano_usd
+
+
 async def test_equal_bill_has_no_difference(written: Books, tmp_path: Path) -> None:
     ran = await imported(written, tmp_path, EQUAL)
     assert (ran.code, differences(ran)) == (0, {})
@@ -87,9 +99,11 @@ async def test_bill_settles_open_and_assumed_costs_once(books: Books, tmp_path: 
         "req-assumed": ("different", "0.0000002", "would be booked"),
     }
     assert await charge(books, open_bill.image.job_id) == ("held", None, 0)
+    assert await stored_check(books) == (1, 400 + 200)
 
     done = await imported(books, tmp_path, bill, "--yes")
     assert (done.code, done.json["booked"], done.json["remaining"]) == (0, 2, 0)
+    assert await stored_check(books) == (0, 0)
     assert await charge(books, open_bill.image.job_id) == ("settled", "reported", 400)
     assert await charge(books, assumed.image.job_id) == ("settled", "reported", 700)
     again = await imported(books, tmp_path, bill, "--yes")

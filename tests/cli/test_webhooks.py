@@ -8,7 +8,8 @@ import pytest
 from core.domain.messages.webhooks import FailedReason
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
-from core.store.webhooks.events import fail_overdue, mark_delivered, mark_failed
+from core.store.webhooks.events import mark_delivered, mark_failed
+from core.store.webhooks.pending_deliveries import fail_overdue
 from tests.support.admin import Ran, run_admin
 from tests.support.servers import FreshDatabase
 from tests.support.webhook_rows import Stored, store_webhook

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deploy.local.config import ROOT, variable_of
 from deploy.local.keys import keep_keys
 from deploy.local.ports import free_ports
@@ -29,9 +31,24 @@ def test_admin_of_a_stopped_stack_asks_whether_it_runs(tmp_path: Path) -> None:
     )
 
 
-def test_admin_without_a_stack_names_the_command_to_run(tmp_path: Path) -> None:
+def test_help_of_an_operators_command_is_its_own(tmp_path: Path) -> None:
+    keep_keys(tmp_path)
+    (tmp_path / "postgres").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.local", "admin", "users", "list"],
+        [sys.executable, "-m", "deploy.local", "admin", "submits", "pause", "--help"],
+        env={**os.environ, "TAKEONE_DATA_DIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Only calls to this provider" in done.stdout) == (0, True), done
+
+
+@pytest.mark.parametrize("command", [["admin", "users", "list"], ["worker", "--build-id", "new"]])
+def test_command_without_a_stack_names_the_one_to_run(tmp_path: Path, command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local", *command],
         env={**os.environ, "TAKEONE_DATA_DIR": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,

@@ -1,10 +1,12 @@
 """The Helm chart, rendered by helm itself and checked by Kubernetes' own schemas."""
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema_rs
 import pytest
 from kubernetes_validate import validate  # pyright: ignore[reportMissingTypeStubs]
 
@@ -57,8 +59,8 @@ CASES: Final = {"least": LEAST, "full": FULL}
 GOLDEN: Final = Path(__file__).parent / "golden"
 KUBERNETES: Final = ("1.29", "1.37")
 """The oldest version that the chart accepts, and the newest that is known here."""
-CUSTOM: Final = {"ScaledObject", "PodMonitor"}
-"""Kinds of operators that a cluster may have."""
+CUSTOM: Final = {"ScaledObject": "keda.v1alpha1", "PodMonitor": "prometheus_operator.v1"}
+"""Kinds of operators that a cluster may have, and the module of `cloudcoil.models` of each."""
 PROCESSES: Final[dict[str, type[Settings]]] = {
     "api": ApiProcess,
     "worker": WorkerProcess,
@@ -112,6 +114,28 @@ def test_manifests_follow_the_schemas_of_kubernetes(
     for found in objects:
         if found["kind"] not in CUSTOM:
             validate(found, version, strict=True)
+
+
+def test_custom_kinds_follow_the_schemas_of_their_operators(helm: Helm) -> None:
+    checked: set[str] = set()
+    for found in helm.render(FULL):
+        if (kind := found["kind"]) in CUSTOM:
+            schema = strict_schema(CUSTOM[kind], kind)
+            jsonschema_rs.validate(schema, found)
+            with pytest.raises(jsonschema_rs.ValidationError, match="misspelt"):
+                jsonschema_rs.validate(schema, {**found, "spec": {**found["spec"], "misspelt": 1}})
+            checked.add(kind)
+    assert checked == CUSTOM.keys()
+
+
+def strict_schema(module: str, kind: str) -> dict[str, Any]:
+    """Return the schema of an operator's kind, which refuses unknown fields as a server does."""
+    model = getattr(importlib.import_module(f"cloudcoil.models.{module}"), kind)
+    schema: dict[str, Any] = model.model_json_schema(by_alias=True)
+    for part in (schema, *schema["$defs"].values()):
+        if "properties" in part:
+            part.setdefault("additionalProperties", False)
+    return schema
 
 
 @pytest.mark.parametrize(

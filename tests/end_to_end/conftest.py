@@ -9,6 +9,7 @@ import pytest
 from deploy.local.config import Config
 from deploy.local.ports import free_ports
 from deploy.local.stack import Stack, prepared
+from tests.api.issuing import AUDIENCE
 from tests.cog.models import models_file
 from tests.cog.server import TOKEN, CogServer
 from tests.end_to_end.world import World
@@ -47,7 +48,7 @@ async def stack() -> AsyncGenerator[Stack]:
         ) as stack:
             own_models = folder / "cog"
             own_models.mkdir()
-            (port,) = free_ports(1)
+            port, issuer_port = free_ports(2)
             stack.environment |= {
                 **FAST_HORIZONS,
                 "LOG_LEVEL": "DEBUG",
@@ -55,6 +56,10 @@ async def stack() -> AsyncGenerator[Stack]:
                 "COG_MODELS_FILE": str(models_file(own_models, f"http://127.0.0.1:{port}")),
                 "COG_WEBHOOK_TOKEN": TOKEN,
                 "COG_LOST_SECONDS": "6",
+                # Another site than the API's for the cookies of a browser.
+                "OIDC_ISSUER": f"http://localhost:{issuer_port}",
+                "OIDC_AUDIENCE": AUDIENCE,
+                "OIDC_CLIENT_ID": "console",
             }
             await stack.start()
             yield stack

@@ -1,8 +1,11 @@
 """The incidents of docs/how-to/drills.md, ended by exactly the commands of the page."""
 
+import asyncio
 import json
 import re
 import shlex
+import sys
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,12 +16,16 @@ from typing import Any
 import pytest
 
 from deploy.local.drill.run import drill
+from deploy.local.servers.programs import program
 from tests.end_to_end.world import MODELS, World
 from tests.support.admin import Ran, run_admin, run_process
+from tests.support.defective_release import START
+from tests.support.rollout import Rollout
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "drills.md"
 SECTION = re.compile(r"^## (.+?)$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^takeone-admin (.+)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:takeone-admin (.+)|(temporal .+))$", re.MULTILINE)
+CONTINUED = re.compile(r"\\\n\s*")
 NEEDS_SETTINGS = ("backup-check", "recover", "doctor")
 """Commands that read the settings of their environment themselves."""
 
@@ -33,10 +40,7 @@ class Guide:
 
     async def run(self, start: str, **variables: str) -> Ran:
         """Run the next command of the page, which starts like this."""
-        self.variables |= variables
-        command = self.commands.pop(0)
-        assert command.startswith(start), command
-        arguments = shlex.split(Template(command).substitute(self.variables))
+        arguments = self._next(start, variables)
         environment = self.world.stack.environment
         runs = run_process if arguments[0] in NEEDS_SETTINGS else run_admin
         return await runs(
@@ -46,10 +50,33 @@ class Guide:
             as_text="recover" in arguments,
         )
 
+    async def temporal(self, start: str, **variables: str) -> str:
+        """Run the next command of the page, of Temporal's program, and return its output."""
+        _, *arguments = self._next(f"temporal {start}", variables)
+        names = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
+        process = await asyncio.create_subprocess_exec(
+            str(program("temporal")),
+            *arguments,
+            env={name: self.world.stack.environment[name] for name in names},
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output
+        return output.decode()
+
+    def _next(self, start: str, variables: dict[str, str]) -> list[str]:
+        self.variables |= variables
+        command = self.commands.pop(0)
+        assert command.startswith(start), command
+        return shlex.split(Template(command).substitute(self.variables))
+
 
 def guide(world: World, heading: str) -> Guide:
     sections = dict(SECTION.findall(PAGE.read_text(encoding="utf-8")))
-    return Guide(world, COMMAND.findall(sections[heading]), {"USER_ID": world.user.user_id})
+    found = COMMAND.findall(CONTINUED.sub("", sections[heading]))
+    commands = [ours or temporals for ours, temporals in found]
+    return Guide(world, commands, {"USER_ID": world.user.user_id})
 
 
 @pytest.fixture
@@ -184,6 +211,45 @@ async def test_operator_stops_the_spending_of_a_user(world: World) -> None:
 
     await world.until_true(has_ended, "it was not cancelled", seconds=120)
     assert (await page.run("submits resume")).json["changed"] is True
+    assert (await page.run("ledger check")).json["ok"] is True
+    assert page.commands == []
+
+
+@pytest.mark.long
+@pytest.mark.guarantee("G1")
+@pytest.mark.timeout(600)
+async def test_operator_undoes_a_rollout(world: World) -> None:
+    page = guide(world, "A rollout must be undone")
+    client = await world.temporal()
+    async with Rollout.open(world.stack, client) as rollout:
+        await rollout.start("old")
+        await rollout.make_current("old")
+        await rollout.start("new", command=(sys.executable, "-c", START))
+        await rollout.make_current("new")
+        stopped = await world.generate()
+
+        async def has_failed() -> bool:
+            described = await client.get_workflow_handle(stopped).describe()
+            return described.raw_description.pending_workflow_task.attempt > 1
+
+        await world.until_true(has_failed, "no workflow task fails", seconds=90)
+        await page.temporal("worker deployment set-current-version", OLD="old", NEW="new")
+        await rollout.deployment.until_routed("old")
+        after = await world.generate()
+        assert (await world.ended(after, seconds=90))["status"] == "completed"
+
+        async def is_listed() -> bool:
+            of_new = "TemporalWorkerDeploymentVersion='takeone:new'"
+            return (await client.count_workflows(of_new)).count == 1
+
+        await world.until_true(is_listed, "Temporal does not list the execution", seconds=60)
+        assert "1" in await page.temporal("workflow count")
+        await page.temporal("workflow update-options")
+        assert (await world.ended(stopped, seconds=120))["status"] == "completed"
+        assert await rollout.builds_of(stopped) == ["new", "old"]
+    for execution_id in (stopped, after):
+        await world.check_money(execution_id)
+    await world.check_bought({stopped: 2, after: 2})
     assert (await page.run("ledger check")).json["ok"] is True
     assert page.commands == []
 

@@ -56,7 +56,7 @@ class World:
     @classmethod
     @asynccontextmanager
     async def open(cls, stack: Stack) -> AsyncGenerator["World"]:
-        user = await _new_user(stack)
+        user = await new_user(stack)
         async with (
             httpx.AsyncClient(
                 base_url=stack.config.api_url,
@@ -361,7 +361,7 @@ class World:
         return await self.get(execution_id)
 
 
-async def _new_user(stack: Stack) -> User:
+async def new_user(stack: Stack) -> User:
     """Create a user, in this process: a start of the command line takes seconds."""
     keys = [base64.b64decode(key) for key in stack.environment["ENCRYPTION_KEYS"].split(",")]
     limits = UserLimits(monthly_videos=None, monthly_nano_usd=None)

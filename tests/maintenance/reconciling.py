@@ -1,7 +1,7 @@
 """A reconciler on the harness, with a fake Temporal."""
 
 from core.maintenance.reconciler import Reconciler, ReconcilerTask, attempt, build_reconciler
-from core.maintenance.workflow_repairs import WorkflowRepairs
+from core.maintenance.repairs.workflow_repairs import WorkflowRepairs
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
 

@@ -10,8 +10,8 @@ from core.domain.states import CostBasis
 from core.maintenance.user_alarms import UserAlarms
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.jobs.submit_pauses import pause, provider_scope
-from core.store.measures.ledger_checks import LEDGER, bill_check, record_check
+from core.store.jobs.submit_pauses import model_scope, pause, provider_scope
+from core.store.measures.ledger_checks import BILL_PREFIX, LEDGER, record_check
 from core.store.measures.user_alarms import list_alarms
 from core.store.money.daily_spending_cap import set_daily_limit
 from core.store.money.settlement import settle_charge
@@ -92,14 +92,16 @@ async def test_holds_the_day_pauses_and_checks_are_measured(harness: ActivityHar
         await set_daily_limit(conn, NanoUsd(10**9))
         await pause(conn, provider_scope("one"), "a reason")
         await pause(conn, provider_scope("two"), "a reason")
+        await pause(conn, model_scope("vendor/model"), "a reason")
         await record_check(conn, LEDGER, 2)
-        await record_check(conn, bill_check("one"), 1, -5)
+        await record_check(conn, f"{BILL_PREFIX}one", 1, -5)
     await gauges.measure_money()
     assert value("held_nano_usd", provider=harness.providers.names[0]) == 0
     assert value("hold_oldest_seconds", provider=harness.providers.names[0]) == 0
     assert value("service_day_nano_usd", kind="settled") == 14
     assert value("service_day_nano_usd", kind="limit") == 10**9
     assert value("submits_paused", scope="provider") == 2
+    assert value("submits_paused", scope="model") == 1
     assert (value("ledger_check_timestamp_seconds", check="ledger") or 0) > 10**9
     assert value("ledger_check_findings", check="ledger") == 2
     assert value("bill_check_findings", provider="one") == 1

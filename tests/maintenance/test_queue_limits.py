@@ -2,7 +2,7 @@
 
 import pytest
 
-import core.maintenance.workflow_repairs
+import core.maintenance.repairs.workflow_repairs
 from core.platform.settings.api import QUEUE_LIMIT_SECONDS
 from core.platform.temporal.policies import END_SLACK
 from core.store.executions.executions import claim_execution
@@ -83,7 +83,7 @@ async def test_reconciler_leaves_workflows_alone_that_wait_for_workers(
     assert temporal.described == [one.execution_id]
     assert temporal.started == []
     temporal.close_status = "terminated"  # by an operator
-    monkeypatch.setattr(core.maintenance.workflow_repairs, "LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(core.maintenance.repairs.workflow_repairs, "LOOK_AGAIN_SECONDS", 0.0)
     await repairs.start_queued()
     assert temporal.started == [one.execution_id]
 

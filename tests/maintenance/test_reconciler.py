@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-import core.maintenance.recent_repairs
-import core.maintenance.workflow_repairs
+import core.maintenance.repairs.recent_repairs
+import core.maintenance.repairs.workflow_repairs
 from core.domain.ids import ExecutionId, new_event_id
 from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, FinishInput
 from core.domain.messages.webhooks import DeliveryOrder, WebhookState
@@ -182,7 +182,7 @@ async def test_reconciler_stops_a_page_while_temporal_is_down(
         raise UNREACHABLE
 
     await run_all_tasks(harness, FakeTemporal(on_start=down))
-    assert len(calls) == core.maintenance.workflow_repairs.MAX_TEMPORAL_FAILURES
+    assert len(calls) == core.maintenance.repairs.workflow_repairs.MAX_TEMPORAL_FAILURES
 
 
 async def left_behind(
@@ -256,7 +256,7 @@ async def test_reconciler_repeats_a_cancel_once_a_minute(
     for _ in range(3):
         await repairs.end_running()
     assert temporal.cancelled == [(one.execution_id, "cancelled")]
-    monkeypatch.setattr(core.maintenance.workflow_repairs, "SIGNAL_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(core.maintenance.repairs.workflow_repairs, "SIGNAL_AGAIN_SECONDS", 0.0)
     await repairs.end_running()
     assert len(temporal.cancelled) == 2
 
@@ -264,7 +264,7 @@ async def test_reconciler_repeats_a_cancel_once_a_minute(
 async def test_reconciler_remembers_a_bounded_number_of_cancels(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.maintenance.recent_repairs, "REMEMBERED", 1)
+    monkeypatch.setattr(core.maintenance.repairs.recent_repairs, "REMEMBERED", 1)
     for _ in range(2):
         await harness.accepted()
     await make_older(harness)

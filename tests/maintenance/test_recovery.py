@@ -13,14 +13,14 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId, JobId
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
 from core.domain.states import JobState
-from core.maintenance.histories import (
+from core.maintenance.restores.detector import detect_restore
+from core.maintenance.restores.histories import (
     ExecutionHistories,
     JobFate,
     RecordedExecution,
     RecordedJob,
 )
-from core.maintenance.recovery import Recovery, RecoveryError
-from core.maintenance.restore_detector import detect_restore
+from core.maintenance.restores.recovery import Recovery, RecoveryError
 from core.store.executions.executions import insert_execution
 from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer
 from core.store.jobs.submit_pauses import DATABASE, list_pauses
@@ -96,7 +96,7 @@ def recorded(
 async def recover(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, histories: FakeHistories
 ) -> Recovery:
-    monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("core.maintenance.restores.recovery.SETTLE_SECONDS", 0)
     recovery = Recovery(
         database=harness.database,
         files=harness.assets.files,

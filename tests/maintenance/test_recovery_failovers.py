@@ -9,7 +9,7 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import following_job_id
 from core.domain.messages.jobs import FindOutcome
 from core.domain.states import JobState
-from core.maintenance.histories import JobFate, RecordedJob
+from core.maintenance.restores.histories import JobFate, RecordedJob
 from tests.activities.test_failover import ordered
 from tests.maintenance.test_recovery import FakeHistories, document, forget, recorded, recover, sent
 from tests.support.activity_harness import ActivityHarness

@@ -10,8 +10,8 @@ from core.domain.failures import FailureCode
 from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import FindOutcome
 from core.domain.states import JobState
-from core.maintenance.histories import JobFate, RecordedJob
-from core.maintenance.recovery import Recovery
+from core.maintenance.restores.histories import JobFate, RecordedJob
+from core.maintenance.restores.recovery import Recovery
 from core.store.recovery.start_memo import StartMemo
 from tests.activities.test_own_keys import (
     ALICE,

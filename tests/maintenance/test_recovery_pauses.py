@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from core.domain.messages.jobs import SubmitOutcome
-from core.maintenance.recovery import Recovery
+from core.maintenance.restores.recovery import Recovery
 from core.store.jobs.sends import begin_send, mark_waiting
 from core.store.jobs.submit_pauses import ALL, list_pauses, pause
 from tests.maintenance.test_recovery import FakeHistories, recover
@@ -33,8 +33,8 @@ async def test_recover_waits_for_a_send_that_began_before(
     """A worker committed its intent before the pause; recover waits for its answer."""
     one = await harness.accepted()
     waiting = asyncio.Event()
-    monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
-    monkeypatch.setattr("core.maintenance.recovery.IN_FLIGHT_POLL_SECONDS", 0.02)
+    monkeypatch.setattr("core.maintenance.restores.recovery.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("core.maintenance.restores.recovery.IN_FLIGHT_POLL_SECONDS", 0.02)
     past = FakeHistories()
     recovery = Recovery(
         database=harness.database,

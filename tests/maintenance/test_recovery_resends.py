@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.messages.jobs import FindOutcome
 from core.domain.states import JobState
-from core.maintenance.histories import JobFate, RecordedJob
+from core.maintenance.restores.histories import JobFate, RecordedJob
 from tests.maintenance.test_recovery import (
     FakeHistories,
     document,

@@ -7,7 +7,7 @@ from core.domain.ids import derived_event_id, new_event_id
 from core.domain.messages.executions import FinishInput
 from core.domain.messages.webhooks import AttemptOutcome, WebhookState
 from core.domain.states import ExecutionStatus
-from core.maintenance.delivered_webhooks import DeliveredWebhooks
+from core.maintenance.restores.delivered_webhooks import DeliveredWebhooks
 from core.store.recovery.rebuild import requeue_execution
 from core.store.webhooks.events import get_webhook
 from tests.support.activity_harness import ActivityHarness

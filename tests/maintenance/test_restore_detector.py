@@ -11,8 +11,8 @@ from temporalio.testing import ActivityEnvironment
 from activities.jobs import JobActivities
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import JobState
-from core.maintenance.restore_detector import RestoreDetector, detect_restore
-from core.maintenance.workflow_queries import CompletedRun
+from core.maintenance.repairs.workflow_queries import CompletedRun
+from core.maintenance.restores.detector import RestoreDetector, detect_restore
 from core.store.database import Database
 from core.store.files.object_storage import ObjectChangedError, ObjectStore
 from core.store.jobs.submit_pauses import ALL, DATABASE, list_pauses, pause
@@ -107,7 +107,7 @@ def keeper(harness: ActivityHarness, serial_watch: SerialWatch) -> RestoreDetect
 async def test_start_waits_until_the_database_is_recovered(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.maintenance.restore_detector.RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr("core.maintenance.restores.detector.RECHECK_SECONDS", 0.05)
     await put_marker(harness, 7)
     serial_watch = SerialWatch()
     starting = asyncio.create_task(
@@ -143,7 +143,7 @@ async def test_start_ends_where_row_security_would_not_hold(
 async def test_start_waits_for_an_unreadable_mark(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.maintenance.restore_detector.RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr("core.maintenance.restores.detector.RECHECK_SECONDS", 0.05)
     await harness.objects.write_small(MARKER_KEY, b"", content_type="text/plain", replaces=None)
     with pytest.raises(MarkerUnreadableError):
         await read_marker(harness.objects)
@@ -259,7 +259,7 @@ async def test_new_leader_accepts_a_late_write_of_the_old(
         await put_marker(harness, 1)
         return await read_marker(objects)
 
-    monkeypatch.setattr("core.maintenance.restore_detector.read_marker", read_after_one_more_send)
+    monkeypatch.setattr("core.maintenance.restores.detector.read_marker", read_after_one_more_send)
     serial_watch = SerialWatch()
     watching = asyncio.create_task(keeper(harness, serial_watch).watch())
     try:
@@ -318,7 +318,7 @@ async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(
         await recovered(harness)
         return found
 
-    monkeypatch.setattr("core.maintenance.restore_detector.read_marker", read_before_the_end)
+    monkeypatch.setattr("core.maintenance.restores.detector.read_marker", read_before_the_end)
     _, _, behind = await detect_restore(harness.database, harness.objects)
     assert not behind
     assert await reasons(harness) == []

@@ -9,10 +9,10 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import TimeoutError as RunTimeoutError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-import core.maintenance.workflow_repairs
+import core.maintenance.repairs.workflow_repairs
 import core.ordering.workflow_starts
 from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
-from core.maintenance.workflow_repairs import WorkflowRepairs
+from core.maintenance.repairs.workflow_repairs import WorkflowRepairs
 from core.ordering.workflow_starts import start_execution
 from core.platform.temporal.client import ensure_search_attributes
 from core.platform.temporal.policies import EXECUTIONS_QUEUE
@@ -67,7 +67,7 @@ async def ended_as(database: Database, one: Accepted) -> tuple[str, str | None]:
 async def test_run_that_no_worker_executes_times_out(
     harness: ActivityHarness, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (core.ordering.workflow_starts, core.maintenance.workflow_repairs):
+    for module in (core.ordering.workflow_starts, core.maintenance.repairs.workflow_repairs):
         monkeypatch.setattr(module, "END_SLACK", timedelta(seconds=1))
     one = await harness.accepted(webhook_url="http://receiver.test/")
     handle = await started(harness, client, one)
@@ -84,7 +84,7 @@ async def test_run_that_no_worker_executes_times_out(
 async def test_run_whose_code_is_incompatible_is_terminated(
     harness: ActivityHarness, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.maintenance.workflow_repairs, "STUCK_TASK_ATTEMPTS", ATTEMPTS)
+    monkeypatch.setattr(core.maintenance.repairs.workflow_repairs, "STUCK_TASK_ATTEMPTS", ATTEMPTS)
     one = await harness.accepted(webhook_url="http://receiver.test/")
     async with Worker(
         client,

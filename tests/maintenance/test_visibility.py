@@ -12,9 +12,12 @@ from temporalio.client import (
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-import core.maintenance.workflow_repairs
-from core.maintenance.workflow_queries import count_running_workflows, list_running_workflows
-from core.maintenance.workflow_repairs import WorkflowRepairs
+import core.maintenance.repairs.workflow_repairs
+from core.maintenance.repairs.workflow_queries import (
+    count_running_workflows,
+    list_running_workflows,
+)
+from core.maintenance.repairs.workflow_repairs import WorkflowRepairs
 from core.ordering.workflow_starts import EXECUTION_WORKFLOW, start_execution
 from core.platform.temporal.client import ensure_search_attributes
 from core.platform.temporal.search_attributes import STATUS
@@ -76,7 +79,7 @@ async def test_reconciler_compares_a_bounded_number_in_each_run(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("SLICE", 2), ("SLICES", 2), ("PAGE", 1)):
-        monkeypatch.setattr(core.maintenance.workflow_repairs, name, value)
+        monkeypatch.setattr(core.maintenance.repairs.workflow_repairs, name, value)
     ids = [(await harness.accepted()).execution_id for _ in range(5)]
     await make_older(harness)
     temporal = FakeTemporal(listed=ids)
@@ -94,7 +97,7 @@ async def test_difference_is_narrowed_down_by_counts(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list costs far more than a count, and executions begin and end in every round."""
-    monkeypatch.setattr(core.maintenance.workflow_repairs, "LISTED", 2)
+    monkeypatch.setattr(core.maintenance.repairs.workflow_repairs, "LISTED", 2)
     ids = [(await harness.accepted()).execution_id for _ in range(9)]
     await make_older(harness)
     missing = (ids[2], ids[7])

@@ -29,7 +29,7 @@ class Ran:
         return json.loads(self.out)
 
 
-def _environment(database_url: str) -> dict[str, str]:
+def admin_environment(database_url: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode()}
 
 
@@ -53,7 +53,7 @@ async def run_process(
         "-m",
         "cli",
         *(arguments if as_text else _with_json(arguments)),
-        env=_environment(database_url) | dict(more or {}),
+        env=admin_environment(database_url) | dict(more or {}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -68,7 +68,7 @@ async def run_admin(
     as_text: bool = False,
 ) -> Ran:
     """Run a command in this process, which saves the second that a new one needs to start."""
-    environment = _environment(database_url) | dict(more or {})
+    environment = admin_environment(database_url) | dict(more or {})
     settings = AdminProcess.model_validate(
         {name.lower(): text for name, text in environment.items()}
     )

@@ -42,8 +42,8 @@ from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
 from core.domain.messages.jobs import SettleJobResult, WaitJobResult
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from core.domain.states import ExecutionStatus
-from core.maintenance.delivered_webhooks import FIRST_ATTEMPT
-from core.maintenance.workflow_queries import CompletedRun
+from core.maintenance.repairs.workflow_queries import CompletedRun
+from core.maintenance.restores.delivered_webhooks import FIRST_ATTEMPT
 from core.ordering.workflow_starts import (
     ACCEPTED_MEMO,
     APPROVAL_DECIDED,

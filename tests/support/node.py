@@ -30,12 +30,17 @@ def node_version() -> tuple[int, int]:
 needs_node = pytest.mark.skipif(node_version() < OLDEST, reason="there is no Node 20.3 or newer")
 
 
-async def run_node(folder: Path, *arguments: str | Path, **settings: str) -> str:
-    """Run Node in a folder where the package is installed. Return what it prints."""
+def link_package(folder: Path) -> None:
+    """Install the package in a folder. Repeating is safe."""
     modules = folder / "node_modules"
     modules.mkdir(exist_ok=True)
     if not (modules / "takeone").exists():
         (modules / "takeone").symlink_to(PACKAGE)
+
+
+async def run_node(folder: Path, *arguments: str | Path, **settings: str) -> str:
+    """Run Node in a folder where the package is installed. Return what it prints."""
+    link_package(folder)
     program = await asyncio.create_subprocess_exec(
         "node",
         *arguments,

@@ -38,8 +38,12 @@ class Deployment:
             # A version is there some time after its workers poll.
             while not await asyncio.to_thread(self._set_current, *chosen):  # noqa: ASYNC110 - it sets no event
                 await asyncio.sleep(0.3)
-            while not _is_routed(await self._describe(), build_id):  # noqa: ASYNC110 - Temporal sets no event
-                await asyncio.sleep(0.1)
+            await self.until_routed(build_id)
+
+    async def until_routed(self, build_id: str | None) -> None:
+        """Wait until every task queue gives new executions to a version."""
+        while not _is_routed(await self._describe(), build_id):  # noqa: ASYNC110 - Temporal sets no event
+            await asyncio.sleep(0.1)
 
     def _set_current(self, *chosen: str) -> bool:
         done = subprocess.run(
@@ -83,8 +87,8 @@ class Rollout:
         finally:
             await asyncio.gather(*(running.stop() for running in rollout.workers.values()))
 
-    async def start(self, build_id: str) -> None:
-        """Start a worker of this version."""
+    async def start(self, build_id: str, *, command: tuple[str, ...] = ()) -> None:
+        """Start a worker of this version. command: instead of the worker's."""
         metrics, sdk_metrics = free_ports(2)
         config = self.stack.config
         ports = replace(config.ports, worker_metrics=metrics, worker_sdk_metrics=sdk_metrics)
@@ -96,10 +100,13 @@ class Rollout:
                 "TEMPORAL_WORKER_BUILD_ID": build_id,
             },
         )
-        log = config.logs / f"worker-{build_id}.log"
-        self.workers[build_id] = await start_ready(
-            replace(part, name=f"Worker {build_id}", log=log)
+        named = replace(
+            part,
+            name=f"Worker {build_id}",
+            log=config.logs / f"worker-{build_id}.log",
+            command=command or part.command,
         )
+        self.workers[build_id] = await start_ready(named)
 
     async def make_current(self, build_id: str | None) -> None:
         """Give new executions to a version; None: to the stack's own worker."""

@@ -23,7 +23,7 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
 )
 from core.domain.states import ExecutionStatus
-from core.maintenance.histories import (
+from core.maintenance.restores.histories import (
     NATIVE_CANCEL_REASON,
     HistoryReader,
     JobFate,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -53,6 +53,14 @@ from core.store.jobs.media_jobs import (
     get_warnings,
     mark_media_started,
 )
+
+COMPLETED: Final = "completed"
+REUSED: Final = "reused"
+FAILED: Final = "failed"
+for _kind in OperationKind:  # start at zero, so that the first is an increase
+    metrics.MEDIA_PROCESSOR_SECONDS.labels(_kind)
+    for _outcome in (COMPLETED, REUSED, FAILED):
+        metrics.MEDIA_JOBS.labels(_kind, _outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +247,7 @@ class MediaRuns:
             completed = await complete_media_job(conn, job.user_id, job.job_id, made)
         if not completed:
             return await self._end_of(job)
-        outcome = "reused" if made.reused_from is not None else "completed"
+        outcome = REUSED if made.reused_from is not None else COMPLETED
         metrics.MEDIA_JOBS.labels(job.kind, outcome).inc()
         metrics.MEDIA_PROCESSOR_SECONDS.labels(job.kind).inc(made.processor_ms / 1000)
         return MediaResult(state=JobState.COMPLETED)
@@ -253,7 +261,7 @@ class MediaRuns:
             )
         if not failed:
             return await self._end_of(job)
-        metrics.MEDIA_JOBS.labels(job.kind, "failed").inc()
+        metrics.MEDIA_JOBS.labels(job.kind, FAILED).inc()
         metrics.MEDIA_PROCESSOR_SECONDS.labels(job.kind).inc(processor_ms / 1000)
         return MediaResult(state=JobState.FAILED, failure=failure)
 

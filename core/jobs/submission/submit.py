@@ -37,7 +37,7 @@ from core.providers.models import ModelInputs, inputs_to_json
 from core.providers.port import CreateRequest, Provider
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, Connection, Database
-from core.store.executions.deadlines import continue_deadline, stop_deadline
+from core.store.executions.limits.deadlines import continue_deadline, stop_deadline
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.jobs import JobRecord, get_job
 from core.store.jobs.sends import begin_send, mark_send_answered, withdraw_send

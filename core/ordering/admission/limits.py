@@ -18,10 +18,10 @@ from core.ordering.errors import (
     QueueFullError,
 )
 from core.ordering.services import OrderingServices
-from core.store.executions import concurrency_counters
-from core.store.executions.concurrency_counters import OpenLimitReachedError
-from core.store.executions.media_seconds import MediaSecondsExceededError
-from core.store.executions.status import get_budget_left
+from core.store.executions.limits import concurrency_counters
+from core.store.executions.limits.concurrency_counters import OpenLimitReachedError
+from core.store.executions.limits.media_seconds import MediaSecondsExceededError
+from core.store.executions.views.status import get_budget_left
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError, get_service_today
 from core.store.money.key_spending import KeySpendLimitReachedError, find_key_spending

@@ -10,7 +10,7 @@ from core.domain.plans import Step
 from core.domain.queue_waits import provider_wait_seconds
 from core.ordering.errors import OwnQueueFullError, ProviderQueueFullError
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.providers.provider_queues import list_queues
 
 MIN_RETRY_SECONDS: Final = 5

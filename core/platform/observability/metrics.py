@@ -175,7 +175,7 @@ SERVICE_DAY_NANO_USD = Gauge(
 )
 SUBMITS_PAUSED = Gauge(
     "takeone_submits_paused",
-    "Pauses of paid calls, by scope: all, database, provider or user.",
+    "Pauses of paid calls, by scope: all, database, provider, model or user.",
     ["scope"],
 )
 WEBHOOKS_PENDING = Gauge(
@@ -297,7 +297,11 @@ API_REQUEST_DURATION = Histogram(
     buckets=_REQUEST_BUCKETS,
 )
 EVENT_STREAMS = Gauge("takeone_event_streams", "Open event streams of this API process.")
-BUILD_INFO = Gauge("takeone_build_info", "1 for the version of this process.", ["version"])
+BUILD_INFO = Gauge(
+    "takeone_build_info",
+    "1 for the version of this process, and for the build id of a versioned worker.",
+    ["version", "build_id"],
+)
 DATABASE_POOL_IN_USE = Gauge(
     "takeone_database_pool_in_use", "Connections to PostgreSQL that this process is using."
 )

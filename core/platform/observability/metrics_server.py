@@ -30,13 +30,13 @@ class MetricsServer:
 
 
 def start_metrics_server(
-    host: str, port: int, registry: CollectorRegistry = REGISTRY
+    host: str, port: int, registry: CollectorRegistry = REGISTRY, *, build_id: str | None = None
 ) -> MetricsServer | None:
     """Serve `/metrics` in a thread of its own, or return None for port 0.
 
-    Raise MetricsPortError if the port cannot be opened.
+    build_id: of a versioned worker. Raise MetricsPortError if the port cannot be opened.
     """
-    BUILD_INFO.labels(VERSION).set(1)
+    BUILD_INFO.labels(VERSION, build_id or "").set(1)
     if port == 0:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Settings of the web console."""
+"""Settings of the web console and of what consoles link to."""
 
 from pydantic import Field
 
@@ -6,11 +6,16 @@ from core.platform.settings.base import Settings, Url
 
 
 class ConsoleSettings(Settings):
-    """The pages under /console/, and what they link to."""
+    """The pages under /console/."""
 
     console: bool = Field(default=True, description="serve the web console under /console/")
+
+
+class TemporalUiSettings(Settings):
+    """The Temporal Web UI, to which consoles link."""
+
     temporal_ui_url: Url | None = Field(
         default=None,
-        description="address of the Temporal Web UI, to which the console links for users with the scope admin; "
-        "default: no links",
+        description="address of the Temporal Web UI, to which the consoles link, in the web console for users with "
+        "the scope admin; default: no links",
     )

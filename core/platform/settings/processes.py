@@ -12,7 +12,7 @@ from core.platform.settings.api import (
 )
 from core.platform.settings.assets import AssetSettings
 from core.platform.settings.base import LogSettings
-from core.platform.settings.console import ConsoleSettings
+from core.platform.settings.console import ConsoleSettings, TemporalUiSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.encryption import CodecSettings, PayloadSettings, SecuritySettings
 from core.platform.settings.media import MediaSettings
@@ -41,6 +41,7 @@ class ApiProcess(
     AssetSettings,
     OpenAISettings,
     ConsoleSettings,
+    TemporalUiSettings,
     ServerSettings,
     ApiSettings,
 ):
@@ -77,6 +78,19 @@ class MigrateProcess(LogSettings, DatabaseSettings):
 
 class AdminProcess(LogSettings, SecuritySettings, DatabaseSettings):
     """`python -m cli`, which logs only errors unless LOG_LEVEL is set."""
+
+
+class OperatorConsoleProcess(AdminProcess, TemporalUiSettings, TemporalSettings):
+    """`python -m cli console`."""
+
+    @property
+    def temporal_workflows_url(self) -> str | None:
+        """Return the address of workflows in the Temporal Web UI, to which an id is appended."""
+        if self.temporal_ui_url is None:
+            return None
+        return (
+            f"{self.temporal_ui_url}/namespaces/{self.temporal_namespace or 'default'}/workflows/"
+        )
 
 
 class BackupCheckProcess(LogSettings, StorageSettings, DatabaseSettings):

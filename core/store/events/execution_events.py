@@ -10,7 +10,7 @@ from core.domain.ids import EventId, ExecutionId, UserId
 from core.domain.messages.webhooks import WebhookState
 from core.domain.states import ChargeState, CostBasis, ExecutionStatus, JobState
 from core.store.database import Connection
-from core.store.executions.status import JobStatus
+from core.store.executions.views.status import JobStatus
 
 CHANNEL: Final = "takeone_events"
 """Notifications: `EXECUTION USER SEQUENCE` of new events, `EVENT USER` of a webhook."""

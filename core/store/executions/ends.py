@@ -11,7 +11,7 @@ from core.domain.money import NanoUsd
 from core.domain.plans import StepOutput, outputs_from_json
 from core.domain.states import ExecutionStatus, Surface
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import release_slots
+from core.store.executions.limits.concurrency_counters import release_slots
 
 LOCK_OPEN_EXECUTION = """
 SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata, surface,

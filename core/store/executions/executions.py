@@ -22,8 +22,8 @@ from core.domain.prices import Quote
 from core.domain.states import ExecutionStatus, JobState, Surface
 from core.platform.observability import tracing
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
-from core.store.executions.media_seconds import check_media_seconds
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.media_seconds import check_media_seconds
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, insert_charges
 from core.store.secrets.secrets import StoredSecret, insert_secret

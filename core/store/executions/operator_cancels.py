@@ -1,15 +1,17 @@
-"""Cancels of many executions by an operator: what a filter matches, and what is at stake.
+"""Open executions by an operator's filter: a list, what is at stake, and their cancel.
 
 Run as system. A cancel is committed here; the reconciler signals the workflows.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from core.domain.ids import ExecutionId
 from core.domain.money import NanoUsd
 from core.store.database import Connection
 from core.store.executions.executions import mark_cancel_requested
 from core.store.jobs.callbacks import notify_open_jobs
+from core.store.operator import row_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,23 @@ SELECT (SELECT count(*) FROM matching) AS executions,
        coalesce(sent_nano_usd, 0)::bigint AS sent_nano_usd, coalesce(settled_nano_usd, 0)::bigint AS settled_nano_usd
 FROM money
 """  # noqa: S608 - constants
+LIST_OPEN = f"""
+WITH {MATCHING}
+SELECT e.execution_id, e.user_id, e.status, e.type, work.providers, work.models, work.states,
+       coalesce(work.held_nano_usd, 0)::bigint AS held_nano_usd,
+       coalesce(work.settled_nano_usd, 0)::bigint AS settled_nano_usd, e.queued_at, e.deadline_at
+FROM matching AS m JOIN executions AS e USING (execution_id)
+LEFT JOIN LATERAL (
+    SELECT array_agg(DISTINCT j.provider) FILTER (WHERE j.ended_at IS NULL) AS providers,
+           array_agg(DISTINCT j.model) FILTER (WHERE j.ended_at IS NULL) AS models,
+           array_agg(DISTINCT j.state) FILTER (WHERE j.ended_at IS NULL) AS states,
+           sum(c.held_nano_usd) FILTER (WHERE c.state = 'held') AS held_nano_usd,
+           sum(c.settled_nano_usd) AS settled_nano_usd
+    FROM jobs AS j LEFT JOIN charges AS c USING (job_id)
+    WHERE j.execution_id = m.execution_id AND NOT j.orphan
+) AS work ON true
+ORDER BY e.queued_at, e.execution_id LIMIT $7
+"""  # noqa: S608 - constants
 LIST_MATCHING = f"""
 WITH {MATCHING}
 SELECT execution_id, generation FROM matching ORDER BY execution_id LIMIT $7
@@ -85,6 +104,14 @@ async def count_stake(conn: Connection, open_filter: OpenFilter) -> Stake:
     row = await conn.fetchrow(COUNT_STAKE, *_values(open_filter))
     assert row is not None  # noqa: S101 - aggregates without GROUP BY
     return Stake(**dict(row))
+
+
+async def list_open(
+    conn: Connection, open_filter: OpenFilter, *, limit: int
+) -> list[dict[str, Any]]:
+    """List the matching executions with their unfinished jobs and their money, the oldest first."""
+    rows = await conn.fetch(LIST_OPEN, *_values(open_filter), limit)
+    return [row_json(dict(row)) for row in rows]
 
 
 async def cancel_matching(

@@ -28,10 +28,10 @@ from core.domain.retries import Purchase, RetryAction, StepRetry
 from core.domain.states import ExecutionStatus, JobState
 from core.platform.observability import tracing
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
-from core.store.executions.deadlines import RUN_LENGTH
 from core.store.executions.executions import NO_LIMITS, failure_to_json
-from core.store.executions.media_seconds import check_media_seconds
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.deadlines import RUN_LENGTH
+from core.store.executions.limits.media_seconds import check_media_seconds
 from core.store.jobs.reports import report_from_json
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges

@@ -12,7 +12,7 @@ from core.domain.messages.executions import ExecutionOrder, ExecutionRef
 from core.domain.messages.jobs import JobRef
 from core.domain.plans import plan_from_json, prompt_of
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.jobs.jobs import lock_job
 
 # Round-robin over users: the first queued execution of each, then the second of each, within each

@@ -6,7 +6,7 @@ from core.domain.ids import JobId
 from core.domain.messages.jobs import JobRef, JobReport, Output
 from core.domain.states import JobState
 from core.store.database import Connection
-from core.store.executions.deadlines import continue_deadline
+from core.store.executions.limits.deadlines import continue_deadline
 from core.store.files.assets import Asset
 from core.store.jobs.media_jobs import record_reserved
 from core.store.jobs.reports import report_to_json

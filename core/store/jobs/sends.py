@@ -23,8 +23,8 @@ from core.domain.look_times import (
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
-from core.store.executions.deadlines import continue_deadline
 from core.store.executions.executions import failure_to_json
+from core.store.executions.limits.deadlines import continue_deadline
 from core.store.jobs.jobs import LockedJob, lock_job, locked_job
 from core.store.jobs.submit_pauses import LOCK_KEY
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from core.store.database import Connection
+from core.store.money.reports.provider_bill import Comparison
 
 LEDGER: Final = "ledger"
 BILL_PREFIX: Final = "bill/"
@@ -34,16 +35,18 @@ class LedgerCheck:
         return self.name.removeprefix(BILL_PREFIX) if is_bill else None
 
 
-def bill_check(provider: str | None) -> str:
-    """Return the name of the comparison with a provider's bill. None: the bill of all."""
-    return BILL_PREFIX + (provider or ALL_PROVIDERS)
-
-
 async def record_check(
     conn: Connection, name: str, findings: int, difference_nano_usd: int | None = None
 ) -> None:
     """Replace the last result of a check. Repeating is safe."""
     await conn.execute(RECORD_CHECK, name, findings, difference_nano_usd)
+
+
+async def record_bill_check(conn: Connection, provider: str | None, bill: Comparison) -> None:
+    """Replace the last result of a provider's bill; None: of the bill of all. Repeating is safe."""
+    difference = bill.billed_nano_usd - bill.settled_nano_usd
+    name = BILL_PREFIX + (provider or ALL_PROVIDERS)
+    await record_check(conn, name, len(bill.findings), difference)
 
 
 async def list_checks(conn: Connection) -> list[LedgerCheck]:

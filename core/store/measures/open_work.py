@@ -6,7 +6,7 @@ import asyncpg
 
 from core.domain.ids import ExecutionId
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.executions.unfinished import HELD_WITHOUT_WORK
 
 STARTABLE_LIMIT = 1_000

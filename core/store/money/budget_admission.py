@@ -10,7 +10,7 @@ from core.domain.ids import KeyId, UserId
 from core.domain.money import NanoUsd
 from core.domain.queue_waits import slot_wait_seconds
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import (
+from core.store.executions.limits.concurrency_counters import (
     ConcurrencyLimits,
     OpenLimitReachedError,
     QueueFullError,

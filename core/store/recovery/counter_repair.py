@@ -8,7 +8,7 @@ from typing import Final
 
 from core.domain.ids import UserId
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import recount
+from core.store.executions.limits.concurrency_counters import recount
 from core.store.money.reports.key_check import SPENT
 from core.store.money.reports.ledger_check import TIMEOUT_SECONDS, Finding, list_findings
 from core.store.operator import RefusedError

@@ -8,9 +8,9 @@ from core.domain.failures import Failure
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
 from core.domain.states import JobState
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import recount
-from core.store.executions.deadlines import RUN_LENGTH
 from core.store.executions.executions import failure_to_json
+from core.store.executions.limits.concurrency_counters import recount
+from core.store.executions.limits.deadlines import RUN_LENGTH
 
 SENDER: Final = "recover"
 """The sender of rows that a recovery restores; it sends nothing."""

@@ -18,8 +18,8 @@ from core.domain.money import NanoUsd
 from core.domain.plans import MEDIA
 from core.domain.states import ChargeState, CostBasis, JobState, LedgerKind
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import recount
-from core.store.executions.deadlines import RUN_LENGTH
+from core.store.executions.limits.concurrency_counters import recount
+from core.store.executions.limits.deadlines import RUN_LENGTH
 from core.store.money.budget_alerts import note_thresholds
 from core.store.money.budget_counters import BudgetMove, move_budget
 from core.store.money.charges import release_hold

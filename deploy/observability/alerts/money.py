@@ -163,7 +163,8 @@ ALERTS: Final = (
         reason="The ledger equals the bill to the nano-dollar, or to the published unit price.",
         look="The output of `ledger check --provider-bill`: each line names a job and both amounts.",
         act="`bill-missing`: another program uses the key. `bill-extra`: ask for the bill of the "
-        "whole period. `bill-different`: the price book, or a refund that is not booked.",
+        "whole period. `bill-different`: the price book, or a refund that is not booked. Compare "
+        "again afterwards: the alert looks at the last comparison.",
         commands=(
             "ledger check --provider-bill FILE --provider NAME",
             "ledger import-bill FILE --provider NAME",

@@ -20,7 +20,7 @@ ROW: Final = Row(
             unit=Unit.USD,
             queries=(
                 Query(
-                    expr="sum by (provider, model) (increase(takeone_cost_nano_usd_total[1h])) / 1e9",
+                    expr="sum by (provider, model) (increase(takeone_cost_nano_usd_total[1h])) / 1e9 > 0",
                     legend="{{provider}} {{model}}",
                 ),
             ),

@@ -93,8 +93,8 @@ ROW: Final = Row(
             unit=Unit.COUNT,
             queries=(
                 Query(
-                    expr="count by (job, version) (takeone_build_info)",
-                    legend="{{job}} {{version}}",
+                    expr="count by (job, version, build_id) (takeone_build_info)",
+                    legend="{{job}} {{version}} {{build_id}}",
                 ),
             ),
             is_number=True,

@@ -74,7 +74,7 @@ ROW: Final = Row(
             unit=Unit.PER_SECOND,
             queries=(
                 Query(
-                    expr=f"sum by (provider, outcome) ({rate('takeone_submits_held_back_total')})",
+                    expr=f"sum by (provider, outcome) ({rate('takeone_submits_held_back_total')}) > 0",
                     legend="{{provider}} {{outcome}}",
                     may_be_empty="nothing was deferred yet",
                 ),
@@ -88,7 +88,7 @@ ROW: Final = Row(
             queries=(
                 Query(
                     expr="sum by (provider, model) "
-                    "(increase(takeone_free_failures_resent_total[1h]))",
+                    "(increase(takeone_free_failures_resent_total[1h])) > 0",
                     legend="again {{provider}} {{model}}",
                     may_be_empty=NO_FAILURES,
                 ),
@@ -106,7 +106,7 @@ ROW: Final = Row(
             unit=Unit.PER_SECOND,
             queries=(
                 Query(
-                    expr=f"sum by (provider, outcome) ({rate('takeone_callbacks_total')})",
+                    expr=f"sum by (provider, outcome) ({rate('takeone_callbacks_total')}) > 0",
                     legend="{{provider}} {{outcome}}",
                     may_be_empty="callbacks need a public address",
                 ),

@@ -101,12 +101,12 @@ ROW: Final = Row(
             unit=Unit.COUNT,
             queries=(
                 Query(
-                    expr="sum by (kind, outcome) (increase(takeone_media_jobs_total[1h]))",
+                    expr="sum by (kind, outcome) (increase(takeone_media_jobs_total[1h])) > 0",
                     legend="{{kind}} {{outcome}}",
                     may_be_empty=NO_STEPS,
                 ),
                 Query(
-                    expr="sum by (kind) (increase(takeone_media_processor_seconds_total[1h]))",
+                    expr="sum by (kind) (increase(takeone_media_processor_seconds_total[1h])) > 0",
                     legend="seconds {{kind}}",
                     may_be_empty=NO_STEPS,
                 ),

@@ -21,7 +21,7 @@ from api.http.server import DRAIN_SECONDS
 from core.domain.ids import UserId
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.executions.retries import QUEUE_AGAIN
 from core.store.jobs.sends import mark_waiting
 from core.webhooks.asset_links import AssetLinks

@@ -8,10 +8,8 @@ from typing import Any
 from PIL import Image
 from playwright.async_api import expect
 
-from tests.end_to_end.console.browser import PHONE, Tab
+from tests.end_to_end.console.browser import Tab
 from tests.end_to_end.world import MODELS, World
-
-SCREENS = ("plan", "assets", "usage", "webhooks", "keys")
 
 
 async def test_plan_shows_errors_at_their_steps(world: World, tab: Tab) -> None:
@@ -137,15 +135,3 @@ async def test_endpoint_is_tested_and_a_webhook_sent_again(world: World, tab: Ta
     await row.get_by_role("button", name="Delete").click()
     await page.get_by_role("dialog").get_by_role("button", name="Delete it").click()
     await expect(row).to_have_count(0)
-
-
-async def test_managing_screens_fit_a_phone(world: World, tab: Tab) -> None:
-    page = tab.page
-    await world.ended(await world.generate())
-    await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-    await tab.log_in(world.user.api_key)
-    for path in SCREENS:
-        await page.goto(f"/console/#/{path}")
-        await expect(page.get_by_role("heading", level=1)).to_be_visible()
-        await page.wait_for_load_state("networkidle")
-        assert await tab.has_no_sideways_scroll(), path

@@ -1,6 +1,10 @@
 """Orders from the console: price before, one purchase, uploads, refusals, cancel, retry, choice."""
 
+import asyncio
+import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from playwright.async_api import expect
@@ -9,8 +13,11 @@ from tests.end_to_end import test_approvals
 from tests.end_to_end.console.browser import Tab
 from tests.end_to_end.world import MODELS, PROMPT, World
 from tests.support.media_files import picture
+from tests.support.node import ROOT, link_package, needs_node
+from tests.support.receiver import reply
 
-PROBE = '<img src="/console/none.png" onerror="throw new Error(1)">'
+SCRIPT = 'onerror="throw new Error(1)">'
+PROBE = f'<img src="/console/none.png" {SCRIPT}'
 """Markup that a page must show as text: as an element it would fail to load, and run a script."""
 
 
@@ -60,6 +67,66 @@ async def test_uploaded_picture_is_not_bought(world: World, tab: Tab) -> None:
     await expect(page.get_by_text(name)).to_be_visible()
     await expect(price.get_by_role("rowheader", name="image")).to_be_hidden()
     await expect(price.get_by_role("rowheader", name="video")).to_be_visible()
+
+
+@needs_node
+async def test_order_as_code_runs_in_each_language(world: World, tab: Tab, tmp_path: Path) -> None:
+    page = tab.page
+    prompt = """it's a "kite" & <b> $HOME \\ é"""
+    settings = {
+        "TAKEONE_BASE_URL": world.stack.config.api_url,
+        "TAKEONE_API_KEY": world.user.api_key,
+        "PYTHONPATH": str(ROOT / "clients/python"),
+        "NO_PROXY": "*",
+    }
+    await tab.log_in(world.user.api_key, "create")
+    await page.get_by_label("What the video shows").fill(prompt)
+    await page.get_by_label("Duration in seconds").select_option("2")
+    await page.get_by_label("Resolution").select_option("480p")
+    code = page.get_by_role("region", name="The same order as code")
+    programs = {
+        "curl": ["bash", "-c"],
+        "Python": [sys.executable, "-c"],
+        "TypeScript": ["node", "--input-type=module", "-e"],
+    }
+    link_package(tmp_path)
+    for number, (language, command) in enumerate(programs.items(), 1):
+        await code.get_by_role("button", name=language).click()
+        text = await code.locator("pre").text_content()
+        assert text is not None
+        program = await asyncio.create_subprocess_exec(
+            *command, text, cwd=tmp_path, env={"PATH": os.environ["PATH"], **settings}
+        )
+        assert await program.wait() == 0, text
+        assert await _number_of_executions(world) == number
+    listed = (await world.api.get("/api/executions")).json()["data"]
+    assert {each["prompt"] for each in listed} == {prompt}
+    for each in listed:
+        assert (await world.ended(each["id"]))["cost"]["estimated"] == listed[0]["cost"][
+            "estimated"
+        ]
+
+
+async def test_texts_of_providers_and_receivers_are_shown_as_text(world: World, tab: Tab) -> None:
+    page = tab.page
+    world.receiver.answers = [reply(500, PROBE.encode())]
+    params = {"seconds": 0.1, "message": PROBE}
+    fault = await world.fault("fail_after", provider="replicate", times=-1, params=params)
+    execution_id = await world.generate(prompt=PROBE, metadata={PROBE: PROBE})
+    seen = await world.ended(execution_id)
+    assert await world.fired(fault) > 0
+    assert SCRIPT in seen["error"]["message"]
+    await tab.log_in(world.user.api_key, f"executions/{execution_id}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(PROBE)
+    await expect(page.get_by_role("region", name="Why it failed")).to_contain_text(SCRIPT)
+    await expect(page.get_by_role("region", name="Steps")).to_contain_text(SCRIPT)
+    await expect(page.get_by_role("region", name="Timeline")).to_contain_text(SCRIPT)
+    await expect(page.get_by_role("region", name="Webhook")).to_contain_text(PROBE)
+    await page.goto("/console/#/executions")
+    await expect(page.locator(".execution")).to_contain_text(PROBE)
+    await page.goto("/console/#/webhooks")
+    await page.get_by_role("button", name="execution.failed").click()
+    await expect(page.get_by_role("dialog", name="Webhook")).to_contain_text(PROBE)
 
 
 async def test_refused_order_keeps_the_form_and_the_reason(world: World, tab: Tab) -> None:

@@ -1,20 +1,37 @@
 """What every screen must have: accessibility, phone width, the keyboard, and exact money."""
 
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.end_to_end.console.browser import PHONE, Tab
+from tests.end_to_end.console.browser import PHONE, Tab, serious_violations
 from tests.end_to_end.console.conftest import files_origin
 from tests.end_to_end.world import World
 
-SCREENS = ("executions", "executions/{id}", "create")
-SERIOUS = ("serious", "critical")
-AMOUNTS = ("0", "0.3", "0.303", "1234567.89", "0.000000001", "999999999.999999999", "0.1", "0.2")
-MONEY = """
+SCREENS: Final = (
+    "executions",
+    "executions/{id}",
+    "create",
+    "plan",
+    "assets",
+    "usage",
+    "webhooks",
+    "keys",
+)
+FIRST_SCREEN_BYTES: Final = 100_000
+ZONE: Final = "Asia/Kathmandu"
+AMOUNTS: Final = (
+    "0", "0.3", "0.303", "1234567.89", "0.000000001", "999999999.999999999", "0.1", "0.2",
+)  # fmt: skip
+FETCHED_BYTES: Final = """
+() => ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type))
+  .reduce((total, { encodedBodySize }) => total + encodedBodySize, 0)
+"""
+MONEY: Final = """
 async (amounts) => {
   const { dollars, sum, toNano, fromNano, minus } = await import("/console/shared/money.js");
   return { shown: amounts.map(dollars), total: sum(amounts), rest: minus(sum(amounts), ...amounts),
@@ -24,41 +41,40 @@ async (amounts) => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_serious(world: World, browser: Browser, scheme: str) -> None:
+async def test_screens_are_accessible_and_fit_a_phone(
+    world: World, browser: Browser, scheme: str
+) -> None:
     execution_id = await world.generate()
     await world.ended(execution_id)
     api_url = world.stack.config.api_url
-    async with Tab.open(browser, api_url, files_origin(world), color_scheme=scheme) as tab:
+    async with Tab.open(
+        browser, api_url, files_origin(world), color_scheme=scheme, timezone_id=ZONE
+    ) as tab:
         await tab.page.goto("/console/")
         await expect(tab.page.get_by_label("API key")).to_be_visible()
-        assert await _violations(tab) == []
+        assert await serious_violations(tab.page) == []
         await tab.log_in(world.user.api_key)
+        width, height = PHONE
         for path in SCREENS:
             await tab.page.goto(f"/console/#/{path.format(id=execution_id)}")
-            await expect(tab.page.locator(".panel, .execution").first).to_be_visible()
-            assert await _violations(tab) == [], path
+            await _until_shown(tab.page)
+            assert await serious_violations(tab.page) == [], path
+            before = tab.page.viewport_size
+            assert before is not None
+            await tab.page.set_viewport_size({"width": width, "height": height})
+            assert await tab.has_no_sideways_scroll(), path
+            await tab.page.set_viewport_size(before)
+
+        await tab.page.goto(f"/console/#/executions/{execution_id}")
+        created = (await world.get(execution_id))["createdAt"]
+        local = datetime.fromisoformat(created).astimezone(ZoneInfo(ZONE))
+        facts = tab.page.get_by_role("region", name="Cost and facts")
+        await expect(facts).to_contain_text(f"{local:%H:%M}")
 
 
-async def _violations(tab: Tab) -> list[Any]:
-    axe: Any = Axe()  # its types are partly unknown
-    found: list[dict[str, Any]] = (await axe.run(tab.page)).response["violations"]
-    return [
-        (each["id"], [node["html"][:120] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in SERIOUS
-    ]
-
-
-async def test_screens_fit_a_phone(world: World, tab: Tab) -> None:
-    page = tab.page
-    execution_id = await world.generate()
-    await world.ended(execution_id)
-    await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-    await tab.log_in(world.user.api_key)
-    for path in SCREENS:
-        await page.goto(f"/console/#/{path.format(id=execution_id)}")
-        await expect(page.locator(".panel, .execution").first).to_be_visible()
-        assert await tab.has_no_sideways_scroll(), path
+async def _until_shown(page: Page) -> None:
+    await expect(page.locator(".panel, .execution").first).to_be_visible()
+    await expect(page.get_by_text("Loading")).to_have_count(0)
 
 
 async def test_keyboard_reaches_an_execution_and_the_focus_follows(world: World, tab: Tab) -> None:
@@ -66,6 +82,7 @@ async def test_keyboard_reaches_an_execution_and_the_focus_follows(world: World,
     await world.ended(await world.generate(metadata={"title": "By keyboard"}))
     await tab.log_in(world.user.api_key)
     await expect(page.get_by_role("link", name="By keyboard")).to_be_visible()
+    assert 0 < await page.evaluate(FETCHED_BYTES) < FIRST_SCREEN_BYTES
     await page.keyboard.press("Tab")
     await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     await page.keyboard.press("Enter")

@@ -20,7 +20,7 @@ from core.store.events.execution_events import (
     list_events,
 )
 from core.store.executions.executions import get_progress
-from core.store.executions.status import find_execution
+from core.store.executions.views.status import find_execution
 from core.store.jobs.sends import begin_send, mark_unknown, mark_waiting
 from tests.api import ended
 from tests.support.changes import buy, finish, send

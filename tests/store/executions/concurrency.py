@@ -13,10 +13,10 @@ from core.domain.messages.executions import (
 from core.domain.states import ExecutionStatus
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import (
     claim_execution,
 )
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.webhooks.asset_links import AssetLinks
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution, new_user

@@ -15,14 +15,14 @@ from core.domain.money import NanoUsd
 from core.domain.retries import decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Database
-from core.store.executions.concurrency_counters import (
-    ConcurrencyLimits,
-    OpenLimitReachedError,
-    recount,
-)
 from core.store.executions.executions import (
     insert_execution,
     mark_cancel_requested,
+)
+from core.store.executions.limits.concurrency_counters import (
+    ConcurrencyLimits,
+    OpenLimitReachedError,
+    recount,
 )
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.executions.unfinished import FRONT, find_next, list_queued

@@ -11,8 +11,8 @@ from core.domain.ids import ExecutionId, UserId
 from core.domain.plans import PlanType
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
-from core.store.executions import lists
-from core.store.executions.lists import ExecutionFilter, ExecutionPage, list_executions
+from core.store.executions.views import lists
+from core.store.executions.views.lists import ExecutionFilter, ExecutionPage, list_executions
 from core.store.money.reports.usage import get_usage
 from tests.bench.growth import fill
 from tests.support.plans import Explaining

@@ -8,9 +8,9 @@ import pytest
 from core.domain.ids import UserId
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import insert_execution
-from core.store.executions.media_seconds import MediaSecondsExceededError
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.media_seconds import MediaSecondsExceededError
 from core.store.jobs.jobs import cancel_waiting_jobs
 from core.store.jobs.media_jobs import MadeFiles, complete_media_job, mark_media_started
 from core.store.money.reports.usage import get_usage

@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits, QueueFullError
 from core.store.executions.executions import insert_execution
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits, QueueFullError
 from core.store.providers.provider_queues import (
     MEASUREMENT_LIFE_SECONDS,
     list_queues,

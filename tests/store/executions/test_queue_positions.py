@@ -8,9 +8,9 @@ import pytest
 
 from core.domain.ids import ExecutionId
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import mark_cancel_requested
-from core.store.executions.queue_positions import (
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.queue_positions import (
     MAX_AHEAD,
     READ_QUEUE,
     READ_SLOTS,

@@ -11,10 +11,10 @@ from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import UserLimits, insert_user, set_limits
 from core.store.database import Connection, Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, NewStep, insert_execution
-from core.store.executions.lists import ExecutionFilter, list_executions
-from core.store.executions.status import (
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
+from core.store.executions.views.lists import ExecutionFilter, list_executions
+from core.store.executions.views.status import (
     ExecutionStatusRecord,
     find_execution,
     get_budget_left,

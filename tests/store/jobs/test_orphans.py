@@ -12,8 +12,8 @@ from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, JobState
 from core.store.database import Database
 from core.store.executions.executions import claim_execution, get_progress
-from core.store.executions.status import find_execution
 from core.store.executions.unfinished import take_open_bills
+from core.store.executions.views.status import find_execution
 from core.store.jobs.jobs import get_job, list_owned, mark_job_ended, mark_reported
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.reports import find_step_report

@@ -14,8 +14,8 @@ from core.domain.retries import RetryAction, decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.ends import mark_ended
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.jobs.jobs import cancel_waiting_jobs, mark_reported
 from core.store.jobs.orphans import record_orphan

@@ -13,7 +13,7 @@ from core.domain.scopes import USUAL_SCOPES
 from core.domain.states import CostBasis, ExecutionStatus
 from core.store.accounts.users import UserLimits, insert_api_key, revoke_api_key
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.limits.concurrency_counters import ConcurrencyLimits
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.jobs.orphans import record_orphan
 from core.store.money.adjustments import adjust_charge

@@ -15,11 +15,11 @@ from core.store.webhooks.events import (
     begin_attempt,
     get_webhook,
     insert_webhook,
-    list_pending,
     mark_delivered,
     mark_failed,
     next_delivery,
 )
+from core.store.webhooks.pending_deliveries import list_pending
 from tests.support.servers import FreshDatabase
 from tests.support.webhook_rows import BODY, Stored, insert_execution, new_webhook, store_webhook
 

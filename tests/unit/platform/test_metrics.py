@@ -45,6 +45,7 @@ BOUNDED_LABELS = {
     "percent",
     "class",
     "version",
+    "build_id",
 }
 PROMISED: dict[str, set[str]] = {
     "takeone_executions_started_total": {"type"},

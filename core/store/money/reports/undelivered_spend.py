@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Final
 
 from core.domain.money import NanoUsd
 from core.store.database import Connection
+from core.store.operator import row_json
 
 
 class UndeliveredOutcome(StrEnum):
@@ -22,8 +24,8 @@ class UndeliveredOutcome(StrEnum):
 
 
 # A webhook belongs to one generation; for a retried execution only the latest generation counts.
-MEASURE_UNDELIVERED = """
-WITH ended AS (
+ENDED = """
+ended AS (
     SELECT execution_id, status AS outcome, ended_at FROM executions
     WHERE status IN ('failed', 'cancelled') AND ended_at > now() - make_interval(secs => $1)
     UNION ALL
@@ -33,14 +35,35 @@ WITH ended AS (
     WHERE w.state <> 'delivered' AND w.created_at > now() - make_interval(secs => $1) AND e.status = 'completed'
       AND w.type <> 'execution.waiting_for_approval'
       AND (w.state = 'failed' OR w.created_at < now() - make_interval(secs => $2))
+), undelivered AS (
+    SELECT ended.*, spent.nano_usd
+    FROM ended
+    JOIN LATERAL (
+        SELECT sum(c.settled_nano_usd)::bigint AS nano_usd FROM charges AS c
+        WHERE c.execution_id = ended.execution_id
+    ) AS spent ON spent.nano_usd > 0
 )
-SELECT ended.outcome, sum(spent.nano_usd)::bigint AS nano_usd,
-       extract(epoch FROM now() - min(ended.ended_at))::float8 AS oldest_seconds
-FROM ended
-JOIN LATERAL (
-    SELECT sum(c.settled_nano_usd) AS nano_usd FROM charges AS c WHERE c.execution_id = ended.execution_id
-) AS spent ON spent.nano_usd > 0
-GROUP BY ended.outcome
+"""
+MEASURE_UNDELIVERED = f"""
+WITH {ENDED}
+SELECT outcome, count(*) AS executions, sum(nano_usd)::bigint AS nano_usd,
+       extract(epoch FROM now() - min(ended_at))::float8 AS oldest_seconds
+FROM undelivered GROUP BY outcome
+"""  # noqa: S608 - constants
+LIST_UNDELIVERED = f"""
+WITH {ENDED}
+SELECT u.execution_id, e.user_id, u.outcome, u.nano_usd AS settled_nano_usd, e.error ->> 'code' AS error_code,
+       u.ended_at
+FROM undelivered AS u JOIN executions AS e USING (execution_id)
+WHERE $3::text IS NULL OR u.outcome = $3
+ORDER BY u.nano_usd DESC, u.execution_id LIMIT $4
+"""  # noqa: S608 - constants
+ENDED_WITHIN_SECONDS: Final = 7 * 86_400.0
+"""The age up to which failed executions with costs are counted: an operator reacts within a week.
+"""
+PENDING_FOR_SECONDS: Final = 600.0
+"""The age from which a pending webhook counts: three attempts have failed, so the receiver is not
+just restarting.
 """
 
 
@@ -48,21 +71,29 @@ GROUP BY ended.outcome
 class Undelivered:
     """The spending of one outcome. oldest_seconds: since the first of its executions ended."""
 
+    executions: int
     nano_usd: NanoUsd
     oldest_seconds: float
 
 
-async def measure_undelivered(
-    conn: Connection, *, ended_within_seconds: float, pending_for_seconds: float
-) -> dict[UndeliveredOutcome, Undelivered]:
-    """Return the spending per outcome; outcomes without spending are absent.
-
-    ended_within_seconds: how far to look back. pending_for_seconds: the age of a late webhook.
-    """
-    rows = await conn.fetch(MEASURE_UNDELIVERED, ended_within_seconds, pending_for_seconds)
+async def measure_undelivered(conn: Connection) -> dict[UndeliveredOutcome, Undelivered]:
+    """Return the spending per outcome; outcomes without spending are absent."""
+    rows = await conn.fetch(MEASURE_UNDELIVERED, ENDED_WITHIN_SECONDS, PENDING_FOR_SECONDS)
     return {
         UndeliveredOutcome(row["outcome"]): Undelivered(
-            nano_usd=row["nano_usd"], oldest_seconds=row["oldest_seconds"]
+            executions=row["executions"],
+            nano_usd=row["nano_usd"],
+            oldest_seconds=row["oldest_seconds"],
         )
         for row in rows
     }
+
+
+async def list_undelivered(
+    conn: Connection, outcome: UndeliveredOutcome | None, *, limit: int
+) -> list[dict[str, Any]]:
+    """List the executions of an outcome, or of all, the most expensive first."""
+    window = ENDED_WITHIN_SECONDS, PENDING_FOR_SECONDS
+    return [
+        row_json(dict(row)) for row in await conn.fetch(LIST_UNDELIVERED, *window, outcome, limit)
+    ]
