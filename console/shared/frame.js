@@ -13,21 +13,15 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
   const address = parts.length > 0 ? parts : [home];
   const found = findScreen(screens, address);
   const main = useRef(null);
+  const tabList = useRef(null);
   const isFirst = useRef(true);
   const key = address.join("/");
   useEffect(() => {
     if (!isFirst.current) main.current.focus();
     isFirst.current = false;
+    showCurrent(tabList.current);
     scrollTo(0, 0);
   }, [key]);
-  const nav = useRef(null);
-  useEffect(() => {
-    const tab = nav.current.querySelector("[aria-current]");
-    if (!tab) return;
-    // On a phone not all tabs are in sight. `scrollIntoView` would move the place of the Tab key.
-    const [part, whole] = [tab, nav.current].map((element) => element.getBoundingClientRect());
-    nav.current.scrollLeft += Math.max(part.right - whole.right, 0) + Math.min(part.left - whole.left, 0);
-  }, [address[0]]);
   const skip = (event) => {
     event.preventDefault();
     main.current.focus();
@@ -36,8 +30,8 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
       <a class="brand" href=${href(home)}><span class="brand-mark" aria-hidden="true"></span>${brand}</a>
-      <nav ref=${nav} aria-label="Screens">${tabs.map(({ path, nav: word }) => html`<a href=${href(path.join("/"))}
-        aria-current=${path[0] === address[0] ? "page" : undefined}>${word}</a>`)}</nav>
+      <nav aria-label="Screens" ref=${tabList}>${tabs.map(({ path, nav }) => html`<a href=${href(path.join("/"))}
+        aria-current=${path[0] === address[0] ? "page" : undefined}>${nav}</a>`)}</nav>
       <div class="account">${children}</div>
     </header>
     <main ref=${main} tabindex="-1">
@@ -46,6 +40,12 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
             session=${session} />`
         : html`<div class="page"><h1>Not found</h1><p>No screen has this address.</p></div>`}
     </main>`;
+}
+
+/** Bring the current tab in sight on a phone. scrollIntoView would also move where Tab continues. */
+function showCurrent(tabList) {
+  const tab = tabList.querySelector("[aria-current]");
+  if (tab) tabList.scrollLeft += tab.getBoundingClientRect().left - tabList.getBoundingClientRect().left;
 }
 
 /** A screen, fetched when it is first shown. It gets `session`, `query` and the values of its path. */

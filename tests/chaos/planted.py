@@ -129,7 +129,8 @@ async def prove(say: Callable[[str], None], bugs: list[Bug], seed: int) -> int:
             say(f"{bug.name}: {bug.what}")
             with copied(snapshot) as root:
                 plant(bug, root)
-                found = await judge(say, root, (CALM.name, *bug.cases), seed)
+                first = (CALM.name,) if bug.needs_fault else ()
+                found = await judge(say, root, (*first, *bug.cases), seed)
             if (why := found.red.get(CALM.name)) is not None:
                 wrong += 1
                 say(f"BROKEN  {bug.name}  {CALM.name}  {why}")

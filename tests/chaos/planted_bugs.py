@@ -25,13 +25,15 @@ class Edit:
 class Bug:
     """A planted bug.
 
-    cases: names in cases.py or planted_cases.py that must turn red.
+    cases: names in cases.py or planted_cases.py that must turn red. needs_fault: whether orders
+    without a fault end as usual, which is checked first.
     """
 
     name: str
     what: str
     edits: tuple[Edit, ...]
     cases: tuple[str, ...]
+    needs_fault: bool = True
 
 
 _LOG: Final = "log = get_logger(__name__)\n"
@@ -140,7 +142,7 @@ BUGS: Final = (
                 old='    if charge["state"] != ChargeState.HELD:\n        return',
                 new="    if False:\n        return",
             ),
-            # Otherwise the CHECK of the budget would find it.
+            # Otherwise the CHECKs of the counters would find it.
             Edit(
                 file="core/store/money/budget_counters.py",
                 old="SET held_nano_usd = held_nano_usd - $3::bigint,",
@@ -151,8 +153,15 @@ BUGS: Final = (
                 old="SET held_nano_usd = s.held_nano_usd - $3::bigint,",
                 new="SET held_nano_usd = greatest(0, s.held_nano_usd - $3::bigint),",
             ),
+            Edit(
+                file="core/store/money/daily_spending_cap.py",
+                old="SET held_nano_usd = d.held_nano_usd - $2::bigint,",
+                new="SET held_nano_usd = greatest(0, d.held_nano_usd - $2::bigint),",
+            ),
         ),
         cases=("cut-after-settle",),
+        # A wait that begins after its job is settled is completed by a second settlement.
+        needs_fault=False,
     ),
     Bug(
         name="no-state-in-where",
@@ -236,7 +245,7 @@ BUGS: Final = (
     ),
     Bug(
         name="absent-at-once",
-        what="a list that does not show the send is believed at once, not after the horizon",
+        what="a list that does not show the send decides at once, not after the horizon",
         edits=(
             Edit(
                 file="core/jobs/lookups/absence.py",
