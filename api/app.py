@@ -12,7 +12,7 @@ from api import callbacks, health
 from api.account import keys, provider_keys, usage
 from api.assets import assets, downloads
 from api.auth.rate_limit import RateHeaders
-from api.console import captions, sessions
+from api.console import captions, oidc, sessions
 from api.console.files import console_router
 from api.events import routes as events
 from api.executions import approve, executions, generate_video, models, quotes, retry
@@ -104,6 +104,7 @@ def create_app(
         app.include_router(router)
     if console:
         app.include_router(sessions.router)
+        app.include_router(oidc.router)
         app.include_router(captions.router)
         app.include_router(console_router())
     install_error_handlers(app)

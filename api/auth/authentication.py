@@ -16,7 +16,8 @@ from core.domain.ids import KeyId, UserId
 from core.domain.scopes import Scope
 from core.platform.key_cache import KeysUnavailableError
 from core.platform.observability.logging import get_logger
-from core.platform.oidc.issuer import Issuer, TokenRefusedError
+from core.platform.oidc.issuer import Issuer, TokenIdentity
+from core.platform.oidc.login import TokenRefusedError
 from core.store.accounts.api_key_format import ApiKey, parse_api_key
 from core.store.accounts.identities import admit_identity
 from core.store.accounts.rate_limit import Rate, admit_request
@@ -96,6 +97,14 @@ async def _by_token(request: Request, services: Services, issuer: Issuer, token:
         raise unauthenticated() from None
     except KeysUnavailableError:
         raise unavailable(ISSUER_UNREACHABLE) from None
+    return await caller_with(request, services, identity)
+
+
+async def caller_with(request: Request, services: Services, identity: TokenIdentity) -> Caller:
+    """Return the caller with a verified identity, and count the request.
+
+    Raise ProblemError if no user is linked to it, or beyond the rate limit.
+    """
     async with services.database.without_transaction() as conn:
         admission = await admit_identity(
             conn,

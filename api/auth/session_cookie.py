@@ -51,3 +51,25 @@ def set_session(response: Response, public_base_url: str, text: str, max_age_sec
         httponly=True,
         samesite="strict",
     )
+
+
+def login_text(request: Request, public_base_url: str) -> str:
+    """Return what the browser keeps of a login that it has begun, or ""."""
+    return request.cookies.get(f"{cookie_name(public_base_url)}-login", "")
+
+
+def set_login(response: Response, public_base_url: str, text: str, max_age_seconds: int) -> None:
+    """Set the cookie of a login that has begun; a max_age of 0 deletes it.
+
+    It is Lax, because the page that ends the login is opened from the identity provider's.
+    """
+    name = f"{cookie_name(public_base_url)}-login"
+    response.set_cookie(
+        name,
+        text,
+        max_age=max_age_seconds,
+        path="/",
+        secure=name.startswith(SECURE_NAME),
+        httponly=True,
+        samesite="lax",
+    )

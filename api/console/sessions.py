@@ -67,9 +67,13 @@ class OpenSession(ResponseBody):
 
 
 class SessionState(ResponseBody):
-    """session: None without a usable cookie, which is not an error."""
+    """session: None without a usable cookie, which is not an error.
+
+    identity_provider: whether /console/oidc/login logs in there.
+    """
 
     session: OpenSession | None
+    identity_provider: bool
 
 
 class ConsoleTicket(ResponseBody):
@@ -87,16 +91,16 @@ async def read_session(request: Request, response: Response) -> SessionState:
     services = services_of(request)
     key = parse_api_key(session_text(request, services.public_base_url))
     if key is None:
-        return SessionState(session=None)
+        return _state(services, None)
     try:
         caller = await caller_of(request, key.text)
     except ProblemError as problem:
         if problem.code is not FailureCode.UNAUTHENTICATED:
             raise
-        return SessionState(session=None)
+        return _state(services, None)
     async with services.database.reading_as(caller.user_id) as conn:
         session = await find_session(conn, caller.user_id, key)
-    return SessionState(session=_answer(services, session) if session is not None else None)
+    return _state(services, session)
 
 
 @router.post("/session", status_code=201)
@@ -112,6 +116,12 @@ async def open_session(request: Request, response: Response, body: Login) -> Ses
     if caller is None:
         caller = await caller_of(request, body.credential or "")
         await _refuse_session(services, caller, body.credential or "")
+    session = await start_session(services, caller, response)
+    return _state(services, session)
+
+
+async def start_session(services: Services, caller: Caller, response: Response) -> Session | None:
+    """Open a session and set its cookie. Raise ProblemError without the scope `read`."""
     current_reader(caller)
     async with services.database.as_system() as conn:
         made = await insert_session(conn, caller.user_id, caller.scopes, caller.name)
@@ -120,7 +130,7 @@ async def open_session(request: Request, response: Response, body: Login) -> Ses
     set_session(response, services.public_base_url, made.key.text, max(seconds, 1))
     response.headers["Cache-Control"] = "no-store"
     log.info("console.session_opened", user_id=caller.user_id, made_by=caller.name)
-    return SessionState(session=_answer(services, session) if session is not None else None)
+    return session
 
 
 @router.delete("/session", status_code=204)
@@ -172,6 +182,13 @@ async def _refuse_session(services: Services, caller: Caller, text: str) -> None
     async with services.database.reading_as(caller.user_id) as conn:
         if await find_session(conn, caller.user_id, key) is not None:
             raise unauthenticated()
+
+
+def _state(services: Services, session: Session | None) -> SessionState:
+    return SessionState(
+        session=_answer(services, session) if session is not None else None,
+        identity_provider=services.issuer is not None and services.issuer.login is not None,
+    )
 
 
 def _answer(services: Services, session: Session) -> OpenSession:

@@ -23,13 +23,13 @@ MAX_VALUE_CHARACTERS: Final = 500
 class Kind(StrEnum):
     """How a command is shown before it runs.
 
-    READ: it only reads. CHECK: it runs at once, and stores when it ran. DRY_RUN: by its option
-    --dry-run. COUNT: it only counts without --yes.
+    READ: it only reads. CHECK: it runs at once, and stores when it ran. CHANGE: by its dry run.
+    COUNT: likewise; it changes many rows, so the real run needs --yes.
     """
 
     READ = "read"
     CHECK = "check"
-    DRY_RUN = "dry_run"
+    CHANGE = "change"
     COUNT = "count"
 
 
@@ -45,13 +45,13 @@ SERVED: Final[Mapping[str, Kind]] = {
     "webhooks list": Kind.READ,
     "audit list": Kind.READ,
     "ledger check": Kind.CHECK,
-    "providers reset": Kind.DRY_RUN,
-    "submits pause": Kind.DRY_RUN,
-    "submits resume": Kind.DRY_RUN,
-    "jobs adopt": Kind.DRY_RUN,
-    "jobs settle": Kind.DRY_RUN,
-    "jobs release": Kind.DRY_RUN,
-    "jobs refund": Kind.DRY_RUN,
+    "providers reset": Kind.CHANGE,
+    "submits pause": Kind.CHANGE,
+    "submits resume": Kind.CHANGE,
+    "jobs adopt": Kind.CHANGE,
+    "jobs settle": Kind.CHANGE,
+    "jobs release": Kind.CHANGE,
+    "jobs refund": Kind.CHANGE,
     "executions cancel": Kind.COUNT,
     "webhooks resend": Kind.COUNT,
 }
@@ -101,8 +101,8 @@ def command_line(name: str, values: Mapping[str, object], *, actor: str) -> Comm
             options.append(f"{parameter.opts[0]}={text}")  # as one word: no value is an option
             shown += [parameter.opts[0], text]
     real = ["--yes"] if kind is Kind.COUNT else []
-    dry = ["--dry-run"] if kind is Kind.DRY_RUN else []
-    added = ["--json", *([f"--actor={actor}"] if _takes_actor(name) else [])]
+    dry = ["--dry-run"] if _has(name, "dry_run") else []
+    added = ["--json", *([f"--actor={actor}"] if _has(name, "actor") else [])]
     words = name.split()
     tail = [*added, *options, "--", *positional]
     return CommandLine(
@@ -149,8 +149,8 @@ def _json_name(parameter: TyperArgument | TyperOption) -> str:
 
 
 @cache
-def _takes_actor(name: str) -> bool:
-    return any(parameter.name == "actor" for parameter in _all_parameters(name))
+def _has(name: str, parameter: str) -> bool:
+    return any(each.name == parameter for each in _all_parameters(name))
 
 
 def _all_parameters(name: str) -> Sequence[TyperArgument | TyperOption]:

@@ -3,7 +3,7 @@ import { Notice } from "../shared/parts.js";
 import { html, useEffect } from "../shared/view.js";
 import { LoginForm } from "./form.js";
 
-export function LoginScreen({ notice, problem, onLogin }) {
+export function LoginScreen({ notice, problem, hasProvider, onLogin }) {
   useEffect(() => {
     document.title = "Log in · Takeone";
   }, []);
@@ -11,7 +11,7 @@ export function LoginScreen({ notice, problem, onLogin }) {
     <div class="panel">
       <h1><span class="brand-mark" aria-hidden="true"></span>Takeone</h1>
       ${notice && html`<${Notice}>${notice}<//>`}
-      <${LoginForm} problem=${problem} onLogin=${onLogin} />
+      <${LoginForm} problem=${problem} hasProvider=${hasProvider} onLogin=${onLogin} />
     </div>
   </main>`;
 }

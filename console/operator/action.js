@@ -9,11 +9,12 @@ import { Report } from "./report.js";
  * A button that opens the dialog of an action.
  *
  * command: its words. values: fixed ones. fields: `{ name, label, help, isRequired, isCheck }` of
- * the values that the operator enters. onDone: called after the action has run.
+ * the values that the operator enters. what: the thing that it concerns, for screen readers.
+ * onDone: called after the action has run.
  */
-export function Action({ name, label, kind, onDone, ...action }) {
+export function Action({ name, what, kind, onDone, ...action }) {
   const [isOpen, setOpen] = useState(false);
-  return html`<${Button} kind=${kind} aria-label=${label} onClick=${() => setOpen(true)}>${name} …<//>
+  return html`<${Button} kind=${kind} onClick=${() => setOpen(true)}><span>${name}${what && html`<span class="hidden"> ${what}</span>`} …</span><//>
     ${isOpen && html`<${ActionDialog} ...${action} name=${name} kind=${kind} onDone=${onDone} onClose=${() => setOpen(false)} />`}`;
 }
 
@@ -70,11 +71,11 @@ function Step({ children }) {
 function Field({ field, value }) {
   const { name, label, help, isRequired, isCheck, placeholder } = field;
   const id = `action-${name}`;
-  if (isCheck) return html`<label class="check"><input type="checkbox" name=${name} checked=${value} /> ${label}</label>`;
+  if (isCheck) return html`<label class="check"><input type="checkbox" name=${name} defaultChecked=${value} /> ${label}</label>`;
   return html`<div class="field">
     <label for=${id}>${label}</label>
     <input id=${id} name=${name} required=${isRequired} maxlength="500" autocomplete="off" placeholder=${placeholder}
-      value=${value ?? ""} aria-describedby=${help ? `${id}-help` : undefined} />
+      defaultValue=${value ?? ""} aria-describedby=${help ? `${id}-help` : undefined} />
     ${help && html`<p id=${`${id}-help`} class="quiet">${help}</p>`}
   </div>`;
 }

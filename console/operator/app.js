@@ -13,6 +13,9 @@ function App() {
   useEffect(() => {
     whenSessionEnds(() => setState({ session: null, notice: "The session has ended." }));
     begin().then(setState);
+    const onLink = () => location.hash.startsWith("#ticket=") && begin().then(setState);
+    addEventListener("hashchange", onLink);
+    return () => removeEventListener("hashchange", onLink);
   }, []);
   const { session, notice, problem } = state;
   if (session === undefined) return html`<main class="login"><${Loading} what="the console" /></main>`;

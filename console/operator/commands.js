@@ -19,8 +19,11 @@ export function useRepeated(reload, milliseconds) {
   }, [reload, milliseconds]);
 }
 
-/** Return `{ command, result, confirmation }` of a dry run; without a confirmation it has run. */
+/** Return `{ command, result, confirmation }` of a dry run. */
 export const dryRun = (name, values) => post(pathOf(name), { values });
+
+/** Run a check, which changes nothing but the time of the last one. Returns its result. */
+export const check = async (name) => (await post(pathOf(name), { values: {} })).result;
 
 /** Run what a dry run has shown. Returns `{ command, code, result }`. */
 export const confirm = (confirmation) => post(`/confirmations/${confirmation}`);

@@ -5,7 +5,7 @@ import { html } from "../shared/view.js";
 
 const ID = /^(exec|job|usr|evt|end|key|pkey)_/;
 const INSTANT = /^\d{4}-\d\d-\d\dT/;
-const ISO = /(At|Until|since)$/;
+const ISO = /(^at|At|Until|since)$/;
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const isRows = (value) => Array.isArray(value) && value.length > 0 && value.every(isObject);
@@ -30,15 +30,18 @@ export function Value({ name, value }) {
   return typeof value === "object" ? html`<code class="wrap">${JSON.stringify(value)}</code>` : String(value);
 }
 
-/** Rows as a table. columns: names of fields, or `[name, component]` with the row as its property. */
-export function Table({ rows, columns, label, empty = "None." }) {
+/**
+ * Rows as a table. columns: names of fields, or `[name, render]` with a function of `{ row }`.
+ * by: the field that names a row, if rows have buttons.
+ */
+export function Table({ rows, columns, by, label, empty = "None." }) {
   if (rows.length === 0) return html`<p class="quiet">${empty}</p>`;
   const shown = (columns ?? Object.keys(rows[0])).map((each) => (Array.isArray(each) ? each : [each]));
   const isNumber = (name) => /Usd$|^usd$|Seconds$/.test(name) || typeof rows[0][name] === "number";
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
+  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table class="pile">
     <thead><tr>${shown.map(([name]) => html`<th class=${isNumber(name) ? "number" : ""}>${words(name)}</th>`)}</tr></thead>
-    <tbody>${rows.map((row) => html`<tr>${shown.map(([name, Cell]) => html`<td class=${isNumber(name) ? "number" : ""}>
-      ${Cell ? html`<${Cell} row=${row} />` : html`<${Value} name=${name} value=${row[name]} />`}</td>`)}</tr>`)}</tbody>
+    <tbody>${rows.map((row, at) => html`<tr key=${by ? row[by] : at}>${shown.map(([name, render]) => html`<td class=${isNumber(name) ? "number" : ""} data-label=${words(name)}>
+      ${render ? render({ row }) : html`<${Value} name=${name} value=${row[name]} />`}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
 

@@ -18,12 +18,12 @@ export function Bars({ title, bars, kinds }) {
       ${kinds.map(({ kind, name }) => html`<span class=${`key key-${kind}`}>${name}</span>`)}
       <span class="quiet">highest: ${dollars(most)}</span>
     </figcaption>
-    <table class="hidden">
+    <div class="hidden"><table>
       <caption>${title}</caption>
       <thead><tr><th>Day</th>${kinds.map(({ name }) => html`<th>${name}</th>`)}</tr></thead>
       <tbody>${bars.map(({ name, parts }) => html`<tr><th scope="row">${name}</th>
         ${parts.map(({ usd }) => html`<td>${dollars(usd)}</td>`)}</tr>`)}</tbody>
-    </table>
+    </table></div>
   </figure>`;
 }
 

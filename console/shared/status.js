@@ -29,11 +29,11 @@ const ALIKE = {
   delivered: "completed", pending: "queued",
 };
 
-/** The state of an execution, a job or a webhook. */
-export function Status({ state }) {
+/** The state of an execution, a job or a webhook. words: instead of the usual ones. */
+export function Status({ state, words }) {
   const shape = SHAPES[state] ? state : ALIKE[state] ?? "queued";
   return html`<span class=${`status status-${shape}`}>
-    <svg viewBox="0 0 16 16" aria-hidden="true">${SHAPES[shape]}</svg>${WORDS[state] ?? state}
+    <svg viewBox="0 0 16 16" aria-hidden="true">${SHAPES[shape]}</svg>${words ?? WORDS[state] ?? state}
   </span>`;
 }
 

@@ -113,8 +113,13 @@ class Reconciler:
         log.info("reconciler.leadership_taken")
         # The renewal is a task of its own: on a silent connection it waits longer than the lease.
         renewing = asyncio.create_task(self._renew())
-        tasks = *self.tasks, ReconcilerTask(name="record_runs", run=self._record_runs)
-        loops = [asyncio.create_task(self._repeat(task), name=task.name) for task in tasks]
+        recording = ReconcilerTask(
+            name="record_runs", run=self._record_runs, every_seconds=EVERY_SECONDS
+        )
+        loops = [
+            asyncio.create_task(self._repeat(task), name=task.name)
+            for task in (*self.tasks, recording)
+        ]
         try:
             while self.leads and not renewing.done():
                 await asyncio.wait({renewing}, timeout=self._leads_until - time.monotonic())

@@ -4,13 +4,15 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
@@ -18,9 +20,14 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_
 AUDIENCE: Final = "takeone"
 DISCOVERY: Final = "/.well-known/openid-configuration"
 KEYS: Final = "/keys"
+AUTHORIZATION: Final = "/authorize"
+TOKEN: Final = "/token"
+LENGTH: Final = re.compile(r"(?i)^content-length: *(\d+)", re.MULTILINE)
 NULL: Final = "(null)"
 """A claim that is present with the value null."""
 
+Page = Callable[[Mapping[str, str], str, bytes], tuple[int, str, bytes]]
+"""From the query, the head and the body of a request to status, further header lines and body."""
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
@@ -97,21 +104,26 @@ def encoded(value: object) -> str:
 class IssuerServer:
     """An issuer on a real socket.
 
-    documents: by path, as bytes, with their status. asked: requested paths.
+    documents: by path, as bytes, with their status. pages: by path, what answers to a query and a
+    body. asked: requested paths. host: its name in its addresses.
     """
 
     url: str = ""
     documents: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
+    pages: dict[str, Page] = field(default_factory=dict[str, Page])
     asked: list[str] = field(default_factory=list[str])
+    host: str = "127.0.0.1"
     delay_seconds: float = 0.0
     _server: asyncio.Server | None = None
     _port: int = 0
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, *keys: SigningKey, port: int = 0) -> AsyncGenerator["IssuerServer"]:
+    async def open(
+        cls, *keys: SigningKey, host: str = "127.0.0.1", port: int = 0
+    ) -> AsyncGenerator["IssuerServer"]:
         """port: 0: any free one."""
-        issuer = cls(_port=port)
+        issuer = cls(host=host, _port=port)
         await issuer.start()
         issuer.publish(*keys)
         try:
@@ -123,7 +135,7 @@ class IssuerServer:
         """Start the server, at its earlier port if it had one."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://{self.host}:{self._port}"
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -133,7 +145,13 @@ class IssuerServer:
 
     def publish(self, *keys: SigningKey, more: tuple[object, ...] = ()) -> None:
         self.publish_document(KEYS, {"keys": [*(key.public_jwk for key in keys), *more]})
-        self.publish_document(DISCOVERY, {"issuer": self.url, "jwks_uri": self.url + KEYS})
+        document = {
+            "issuer": self.url,
+            "jwks_uri": self.url + KEYS,
+            "authorization_endpoint": self.url + AUTHORIZATION,
+            "token_endpoint": self.url + TOKEN,
+        }
+        self.publish_document(DISCOVERY, document)
 
     def publish_document(self, path: str, document: object, status: int = 200) -> None:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -141,11 +159,17 @@ class IssuerServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            path = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split(" ")[1]
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            path = head.split(" ")[1]
+            sent = await reader.readexactly(int((LENGTH.findall(head) or ["0"])[0]))
             self.asked.append(path)
             await asyncio.sleep(self.delay_seconds)
-            status, body = self.documents.get(path, (404, b"{}"))
-            head = f"HTTP/1.1 {status} Told\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            writer.write(head.encode() + body)
+            parts = urlsplit(path)
+            if (page := self.pages.get(parts.path)) is not None:
+                status, more, body = page(dict(parse_qsl(parts.query)), head, sent)
+            else:
+                (status, body), more = self.documents.get(path, (404, b"{}")), ""
+            answer = f"HTTP/1.1 {status} Told\r\n{more}content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            writer.write(answer.encode() + body)
             await writer.drain()
         writer.close()

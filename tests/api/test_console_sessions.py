@@ -48,7 +48,7 @@ async def _is_open(page: httpx.AsyncClient) -> bool:
 async def test_login_sets_a_cookie_that_scripts_cannot_read(
     page: httpx.AsyncClient, api_once: TestUser
 ) -> None:
-    assert (await page.get(SESSION)).json() == {"session": None}
+    assert (await page.get(SESSION)).json() == {"session": None, "identityProvider": False}
     answer = await page.post(SESSION, json={"credential": api_once.api_key})
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -213,7 +213,8 @@ async def test_pages_have_a_strict_policy_and_an_etag(page: httpx.AsyncClient) -
     again = await page.get("/console/", headers=tag)
     assert (again.status_code, again.content) == (304, b"")
     assert (await page.get("/console")).headers["location"] == "/console/"
-    for missing in ("none.js", "README.md", "vendor/LICENSE.htm", "..%2Fpyproject.toml"):
+    private = ("README.md", "vendor/LICENSE.htm", "..%2Fpyproject.toml", "operator/index.html")
+    for missing in ("none.js", "operator/", "operator/app.js", *private):
         assert (await page.get(f"/console/{missing}")).status_code == 404, missing
 
 

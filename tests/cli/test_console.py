@@ -5,9 +5,11 @@ import base64
 import json
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,11 +18,12 @@ import pytest
 
 from cli.console.application import OperatorConsole
 from cli.console.links import new_link
+from cli.console.served import SERVED, Kind, command_line
 from cli.console.server import SharedSession, listen
-from cli.console.sessions import OperatorSessions
+from cli.console.sessions import DRY_RUN_SECONDS, SESSION_SECONDS, OperatorSessions
 from core.domain.failures import FailureCode
 from core.domain.ids import new_job_id
-from core.domain.money import NanoUsd
+from core.domain.money import NANO_PER_USD, NanoUsd
 from core.domain.states import CostBasis
 from core.platform.crypto.sealing import Sealer
 from core.platform.settings.processes import AdminProcess
@@ -238,6 +241,85 @@ async def test_each_action_has_the_effect_of_its_command(console: Console) -> No
         "jobs settle",
         "jobs adopt",
     ]
+
+
+async def test_overview_shows_money_and_open_work(console: Console) -> None:
+    await console.log_in()
+    one, other = await sent(console.database), await given_up(console.database)
+    overview = await console.read("overview")
+    in_flight = sum(Decimal(row["heldUsd"]) for row in overview["inFlight"])
+    assert in_flight == await _held_usd(console) > 0
+    assert [(row["provider"], row["number"]) for row in overview["unknownSends"]] == [("fal", 1)]
+    assert ("fal", 1) in [(row["provider"], row["number"]) for row in overview["openBills"]]
+    assert overview["reconciler"] == {"leads": False, "lastSuccessSeconds": None, "late": []}
+    (opened,) = await console.read("executions/list", user=one.user_id)
+    assert (opened["executionId"], opened["status"]) == (one.execution_id, "running")
+    assert "unknown" in opened["states"]
+    assert await console.read("executions/list", status="queued") == []
+    queues = await console.read("queues")
+    assert [(row["userId"], row["running"]) for row in queues["users"]] == [(one.user_id, 1)]
+    assert [(row["provider"], row["inFlight"]) for row in queues["providers"]] == [("fal", 1)]
+    assert await console.read("executions/undelivered") == []
+    async with console.database.as_system() as conn:
+        await settle_charge(conn, other.image.job_id, NanoUsd(3_000_000), CostBasis.REPORTED)
+    (spent,) = await console.read("executions/undelivered")
+    assert (spent["executionId"], spent["outcome"], spent["settledUsd"]) == (
+        other.execution_id,
+        "failed",
+        "0.003",
+    )
+    (summed,) = (await console.read("overview"))["undelivered"]
+    assert (summed["executions"], summed["usd"]) == (1, "0.003")
+
+
+async def _held_usd(console: Console) -> Decimal:
+    async with console.database.as_system() as conn:
+        held = await conn.fetchval("SELECT sum(held_nano_usd) FROM charges WHERE state = 'held'")
+    return Decimal(held) / NANO_PER_USD
+
+
+async def test_dry_run_of_one_resend_sends_nothing(console: Console) -> None:
+    await console.log_in()
+    answer = await console.http.post(
+        "/commands/webhooks/resend", json={"values": {"event": "evt_x"}}
+    )
+    assert answer.json()["detail"] == "no event evt_x"
+    line = command_line("webhooks resend", {"event": "evt_x"}, actor="Ada")
+    assert "--dry-run" in line.dry
+    assert "--yes" not in line.dry
+    assert line.text == "takeone-admin webhooks resend evt_x --yes"
+
+
+def test_every_change_has_a_dry_run() -> None:
+    for name, kind in SERVED.items():
+        line = command_line(name, {}, actor="Ada")
+        changes = any(word.startswith("--actor=") for word in line.real)
+        if kind is Kind.READ:
+            assert not changes, name
+        elif kind is Kind.CHANGE:
+            assert "--dry-run" in line.dry, name
+        elif kind is Kind.COUNT:
+            assert set(line.real) - set(line.dry) == {"--yes"}, name
+        assert "--dry-run" not in line.real, name
+
+
+def test_sessions_and_dry_runs_end() -> None:
+    now = time.time()
+    sessions = OperatorSessions(SEALER, clock=lambda: now)
+    early = ticket()
+    opened = sessions.open(ticket())
+    assert opened is not None
+    token, session = opened
+    confirmation = session.keep(("overview",), "takeone-admin overview")
+    stale = session.keep(("overview",), "takeone-admin overview")
+    assert session.take(confirmation) is not None
+    now += DRY_RUN_SECONDS + 1
+    assert session.take(stale) is None
+    assert sessions.find(token) is session
+    now += SESSION_SECONDS
+    assert sessions.find(token) is None
+    restarted = OperatorSessions(SEALER, clock=lambda: now)
+    assert restarted.open(early) is None
 
 
 @pytest.mark.parametrize(

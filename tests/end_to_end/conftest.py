@@ -56,8 +56,10 @@ async def stack() -> AsyncGenerator[Stack]:
                 "COG_MODELS_FILE": str(models_file(own_models, f"http://127.0.0.1:{port}")),
                 "COG_WEBHOOK_TOKEN": TOKEN,
                 "COG_LOST_SECONDS": "6",
-                "OIDC_ISSUER": f"http://127.0.0.1:{issuer_port}",
+                # Another site than the API's for the cookies of a browser.
+                "OIDC_ISSUER": f"http://localhost:{issuer_port}",
                 "OIDC_AUDIENCE": AUDIENCE,
+                "OIDC_CLIENT_ID": "console",
             }
             await stack.start()
             yield stack

@@ -15,6 +15,7 @@ import core.maintenance.reconciler
 from core.maintenance.reconciler import Reconciler, ReconcilerTask, attempt
 from core.store.database import Database
 from core.store.leases import take_lease
+from core.store.measures.reconciler_runs import is_led, list_runs, record_runs
 from tests.maintenance.reconciling import make_reconciler
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
@@ -239,3 +240,34 @@ async def test_reconciler_shows_when_each_task_last_succeeded(harness: ActivityH
     await attempt(ReconcilerTask(name="bad", run=fail))
     assert seen("good") == pytest.approx(time.time(), abs=60)
     assert seen("bad") is None
+
+
+async def test_leader_stores_when_its_tasks_last_succeeded(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.maintenance.reconciler, "EVERY_SECONDS", 0.1)
+
+    async def succeed() -> None:
+        pass
+
+    async def fail() -> None:
+        raise OSError
+
+    reconciler = make_reconciler(harness, FakeTemporal())
+    reconciler.tasks = tuple(
+        ReconcilerTask(name=name, run=run, every_seconds=0.1)
+        for name, run in (("good", succeed), ("bad", fail))
+    )
+    async with harness.database.as_system() as conn:
+        await record_runs(conn, {"gone": 10.0}, {"gone": 5.0})
+        assert [run.task for run in await list_runs(conn)] == ["gone"]
+        assert not await is_led(conn)
+    async with asyncio.timeout(30), running(reconciler):
+        while True:
+            async with harness.database.as_system() as conn:
+                runs, led = await list_runs(conn), await is_led(conn)
+            if [run.task for run in runs] == ["good"]:
+                break
+            await asyncio.sleep(0.1)
+    assert led
+    assert runs[0].age_seconds < 60

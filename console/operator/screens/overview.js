@@ -1,9 +1,11 @@
 // What needs the operator, then the money, the open work and the checks behind it.
-import { Loading, Money, Page, Panel, Problem } from "../../shared/parts.js";
+import { sum } from "../../shared/money.js";
+import { Button, Loading, Money, Page, Panel, Problem } from "../../shared/parts.js";
+import { useAction } from "../../shared/resource.js";
 import { href } from "../../shared/router.js";
 import { duration, secondsBetween } from "../../shared/time.js";
 import { html } from "../../shared/view.js";
-import { useCommand, useRepeated } from "../commands.js";
+import { check, useCommand, useRepeated } from "../commands.js";
 import { Report, Table } from "../report.js";
 
 const READ_AGAIN_MS = 10_000;
@@ -19,7 +21,7 @@ export default function OverviewScreen() {
     ${data && html`<${Attention} items=${attention(data)} />
       <div class="two-columns">
         <div class="stack"><${MoneyPanels} data=${data} /><${Work} data=${data} /></div>
-        <div class="stack"><${Checks} data=${data} /></div>
+        <div class="stack"><${Checks} data=${data} onChange=${reload} /></div>
       </div>`}
   <//>`;
 }
@@ -60,7 +62,7 @@ function MoneyPanels({ data }) {
       <p class="price"><${Money} usd=${today.settledUsd} /> <span class="quiet">spent</span></p>
       <${Report} result=${{ heldUsd: today.heldUsd, dailyCapUsd: today.dailyUsd, leftUsd: today.leftUsd }} />
     <//>
-    <${Panel} id="in-flight" title="Money in flight">
+    <${Panel} id="in-flight" title="Money in flight" aside=${html`<strong><${Money} usd=${sum(data.inFlight.map(({ heldUsd }) => heldUsd))} /></strong>`}>
       <${Table} rows=${data.inFlight} label="Money in flight" empty="Nothing is held." />
     <//>
     <${Panel} id="undelivered" title="Spent in seven days without a delivered result" aside=${html`<a href=${href("jobs", { group: "undelivered" })}>Show</a>`}>
@@ -76,14 +78,19 @@ function Work({ data }) {
     <${Panel} id="pending" title="Webhooks on their way"><${Table} rows=${data.pendingWebhooks} label="Webhooks on their way" /><//>`;
 }
 
-function Checks({ data }) {
+function Checks({ data, onChange }) {
   const { reconciler } = data;
+  const { run, busy, error } = useAction(async () => {
+    await check("ledger check");
+    await onChange();
+  });
   return html`
     <${Panel} id="reconciler" title="Reconciler">
       <${Report} result=${{ leads: reconciler.leads, lastSuccessSeconds: reconciler.lastSuccessSeconds }} />
       ${reconciler.late.length > 0 && html`<${Table} rows=${reconciler.late} label="Late tasks" />`}
     <//>
-    <${Panel} id="ledger" title="Checks of the ledger">
+    <${Panel} id="ledger" title="Checks of the ledger" aside=${html`<${Button} busy=${busy} onClick=${run}>Check now<//>`}>
+      <${Problem} error=${error} />
       <${Table} rows=${data.ledgerChecks} columns=${["name", "findings", "checkedAt"]} label="Checks of the ledger" empty="No check has run yet." />
     <//>
     <${Panel} id="alarms" title="Alarms of users, seven days">

@@ -11,6 +11,7 @@ import jwt
 from core.domain.ids import UserId
 from core.domain.scopes import USUAL_SCOPES, Scope
 from core.platform.oidc.jwks import IssuerKeys
+from core.platform.oidc.login import Login, LoginAttempt, TokenRefusedError
 from core.platform.settings.oidc import OidcSettings
 
 MAX_TOKEN_CHARS = 8192
@@ -26,10 +27,6 @@ _USER_ID = re.compile(r"usr_[0-9a-f]{32}", re.ASCII)
 _SCOPES: Final[Mapping[str, Scope]] = {scope.value: scope for scope in Scope}
 
 
-class TokenRefusedError(Exception):
-    """The token was not issued for this service by this issuer, or it is not valid now."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenIdentity:
     """The claims of a verified token. user_id: only if the issuer's tokens contain our user ids."""
@@ -41,11 +38,20 @@ class TokenIdentity:
 
 
 class Issuer:
+    """login: where users log in with a browser, or None."""
+
     def __init__(
-        self, *, issuer: str, audience: str, user_claim: str | None, keys: IssuerKeys
+        self,
+        *,
+        issuer: str,
+        audience: str,
+        user_claim: str | None,
+        keys: IssuerKeys,
+        login: Login | None = None,
     ) -> None:
         self._issuer, self._audience, self._user_claim = issuer, audience, user_claim
         self._keys = keys
+        self.login = login
 
     @classmethod
     @asynccontextmanager
@@ -55,13 +61,38 @@ class Issuer:
         if issuer is None or audience is None:
             yield None
             return
-        async with IssuerKeys.open(issuer, settings.oidc_jwks_url) as keys:
+        async with (
+            IssuerKeys.open(issuer, settings.oidc_jwks_url) as keys,
+            Login.open(settings) as login,
+        ):
             yield cls(
-                issuer=issuer, audience=audience, user_claim=settings.oidc_user_claim, keys=keys
+                issuer=issuer,
+                audience=audience,
+                user_claim=settings.oidc_user_claim,
+                keys=keys,
+                login=login,
             )
 
     async def verify(self, token: str) -> TokenIdentity:
         """Return the identity. Raise TokenRefusedError, or KeysUnavailableError."""
+        return self._read(await self._claims(token, self._audience))
+
+    async def log_in(self, attempt: LoginAttempt, code: str, redirect_url: str) -> TokenIdentity:
+        """Exchange the code of a login for the identity of the user who has logged in.
+
+        Raise TokenRefusedError, or KeysUnavailableError. The code is used up.
+        """
+        if self.login is None:
+            raise TokenRefusedError("no client")
+        token = await self.login.id_token(attempt, code, redirect_url)
+        client_id = self.login.client_id
+        claims = await self._claims(token, client_id)
+        nonce = str(claims.get("nonce"))
+        if not attempt.has_nonce(nonce) or claims.get("azp", client_id) != client_id:
+            raise TokenRefusedError("issued for another login")
+        return self._read(claims)
+
+    async def _claims(self, token: str, audience: str) -> dict[str, Any]:
         if len(token) > MAX_TOKEN_CHARS:
             raise TokenRefusedError("too long")
         try:
@@ -81,13 +112,13 @@ class Issuer:
                 key,
                 algorithms=[key.algorithm_name],  # of the key; the token's own value is not trusted
                 issuer=self._issuer,
-                audience=self._audience,
+                audience=audience,
                 leeway=CLOCK_SKEW_SECONDS,
                 options={"require": _REQUIRED},
             )
         except (jwt.PyJWTError, OverflowError) as error:
             raise TokenRefusedError(type(error).__name__) from error
-        return self._read(claims)
+        return claims
 
     def _read(self, claims: Mapping[str, Any]) -> TokenIdentity:
         subject: str = claims["sub"]

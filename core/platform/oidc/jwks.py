@@ -1,11 +1,9 @@
 """The public keys of an OIDC issuer: discovery, download, and the keys that are accepted."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httpx
@@ -14,13 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from core.platform.key_cache import CacheLimits, Clock, KeyCache, KeysUnavailableError
 from core.platform.observability.logging import get_logger
+from core.platform.oidc.discovery import DocumentError, read_discovery, read_document
 from core.platform.settings.oidc import trusted_url
 
 ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 """Public-key algorithms only: with a symmetric key, every reader of the key set could sign."""
 MIN_RSA_BITS: Final = 2048
-DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
-MAX_DOCUMENT_BYTES: Final = 256 * 1024
 FETCH_SECONDS: Final = 5.0
 LIMITS: Final = CacheLimits(
     refresh_after_seconds=300.0,  # how long a key that the issuer has withdrawn is accepted
@@ -30,10 +27,6 @@ LIMITS: Final = CacheLimits(
 )
 
 log = get_logger(__name__)
-
-
-class _DocumentError(ValueError):
-    """The issuer's response is not a usable document."""
 
 
 class IssuerKeys:
@@ -86,7 +79,9 @@ class IssuerKeys:
     async def _fetch(self) -> dict[str, jwt.PyJWK]:
         try:
             async with asyncio.timeout(self._fetch_seconds):
-                document = await self._document(self._jwks_url or await self._discovered())
+                document = await read_document(
+                    self._http, "GET", self._jwks_url or await self._discovered()
+                )
             keys = usable_keys(document)
         except (httpx.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             reason = str(error) or type(error).__name__
@@ -96,31 +91,15 @@ class IssuerKeys:
         return keys
 
     async def _discovered(self) -> str:
-        document = await self._document(self._issuer.rstrip("/") + DISCOVERY_PATH)
-        if document.get("issuer") != self._issuer:
-            raise _DocumentError("the discovery document names another issuer")
+        document = await read_discovery(self._http, self._issuer)
         return trusted_url(str(document.get("jwks_uri")))
-
-    async def _document(self, url: str) -> dict[str, Any]:
-        body = b""
-        async with self._http.stream("GET", url) as response:
-            if response.status_code != HTTPStatus.OK:
-                raise _DocumentError(f"the issuer returned {response.status_code}")
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_DOCUMENT_BYTES:
-                    raise _DocumentError(f"the document exceeds {MAX_DOCUMENT_BYTES} bytes")
-        document = json.loads(body)
-        if not isinstance(document, dict):
-            raise _DocumentError("the document is not a JSON object")
-        return cast("dict[str, Any]", document)
 
 
 def usable_keys(document: dict[str, Any]) -> dict[str, jwt.PyJWK]:
     """Return the keys by their id, without those that are private, weak or not for signing."""
     listed = document.get("keys")
     if not isinstance(listed, list):
-        raise _DocumentError("the document has no list of keys")
+        raise DocumentError("the document has no list of keys")
     keys = (_usable_key(item) for item in cast("list[object]", listed))
     return {key.key_id: key for key in keys if key is not None and key.key_id is not None}
 

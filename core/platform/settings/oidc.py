@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from core.platform.settings.base import Settings
 from core.platform.urls import checked_url, reach
@@ -46,6 +46,21 @@ class OidcSettings(Settings):
         default=None,
         description="claim that contains the user id (usr_…); default: none, subjects are linked by an operator",
     )
+
+    oidc_client_id: str | None = Field(
+        default=None,
+        description="client id of the web console at the issuer; default: none, the console takes tokens and keys",
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="secret of that client; default: a public client with PKCE"
+    )
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _has_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("oidc_issuer") is None:
+            raise ValueError("has no effect without OIDC_ISSUER")
+        return value
 
     @field_validator("oidc_audience")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -22,6 +23,7 @@ PROGRAM: Final = "/usr/bin/chromium"
 MISSING: Final = f"{PROGRAM} is missing: apt-get install chromium fonts-dejavu-core"
 DESKTOP: Final = (1280, 860)
 PHONE: Final = (320, 680)
+SERIOUS: Final = ("serious", "critical")
 REPORT_VIOLATIONS: Final = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
@@ -114,3 +116,14 @@ class Tab:
     async def has_no_sideways_scroll(self) -> bool:
         width = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
         return bool(await self.page.evaluate(width))
+
+
+async def serious_violations(page: Page) -> list[Any]:
+    """Return what axe finds on a page, with the elements."""
+    axe: Any = Axe()  # its types are partly unknown
+    found: list[dict[str, Any]] = (await axe.run(page)).response["violations"]
+    return [
+        (each["id"], [node["html"][:120] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in SERIOUS
+    ]

@@ -25,12 +25,13 @@ class Operating:
     origin: str
     sealer: Sealer
 
-    async def log_in(self, tab: Tab, path: str = "") -> None:
-        """Open the console by a one-time link. path: of the screen to open then."""
-        await tab.page.goto(new_link(self.sealer, self.origin, "Ada"))
+    def new_link(self) -> str:
+        return new_link(self.sealer, self.origin, "Ada")
+
+    async def log_in(self, tab: Tab) -> None:
+        """Open the console by a one-time link."""
+        await tab.page.goto(self.new_link())
         await tab.page.get_by_role("navigation", name="Screens").wait_for()
-        if path:
-            await tab.page.goto(f"{self.origin}/operator/#/{path}")
 
 
 @asynccontextmanager

@@ -103,9 +103,7 @@ async def _limit(world: World, *, nano_usd: int | None) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("rows", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_long_list_keeps_few_rows_in_the_page(
-    world: World, tab: Tab, rows: int
-) -> None:
+async def test_long_list_keeps_few_rows_in_the_page(world: World, tab: Tab, rows: int) -> None:
     page = tab.page
     connection = await asyncpg.connect(world.owner_dsn)
     try:

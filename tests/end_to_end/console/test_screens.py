@@ -2,14 +2,13 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.end_to_end.console.browser import PHONE, Tab
+from tests.end_to_end.console.browser import PHONE, Tab, serious_violations
 from tests.end_to_end.console.conftest import files_origin
 from tests.end_to_end.world import World
 
@@ -23,7 +22,6 @@ SCREENS: Final = (
     "webhooks",
     "keys",
 )
-SERIOUS: Final = ("serious", "critical")
 FIRST_SCREEN_BYTES: Final = 100_000
 ZONE: Final = "Asia/Kathmandu"
 AMOUNTS: Final = (
@@ -54,13 +52,13 @@ async def test_screens_are_accessible_and_fit_a_phone(
     ) as tab:
         await tab.page.goto("/console/")
         await expect(tab.page.get_by_label("API key")).to_be_visible()
-        assert await _violations(tab) == []
+        assert await serious_violations(tab.page) == []
         await tab.log_in(world.user.api_key)
         width, height = PHONE
         for path in SCREENS:
             await tab.page.goto(f"/console/#/{path.format(id=execution_id)}")
             await _until_shown(tab.page)
-            assert await _violations(tab) == [], path
+            assert await serious_violations(tab.page) == [], path
             before = tab.page.viewport_size
             assert before is not None
             await tab.page.set_viewport_size({"width": width, "height": height})
@@ -77,16 +75,6 @@ async def test_screens_are_accessible_and_fit_a_phone(
 async def _until_shown(page: Page) -> None:
     await expect(page.locator(".panel, .execution").first).to_be_visible()
     await expect(page.get_by_text("Loading")).to_have_count(0)
-
-
-async def _violations(tab: Tab) -> list[Any]:
-    axe: Any = Axe()  # its types are partly unknown
-    found: list[dict[str, Any]] = (await axe.run(tab.page)).response["violations"]
-    return [
-        (each["id"], [node["html"][:120] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in SERIOUS
-    ]
 
 
 async def test_keyboard_reaches_an_execution_and_the_focus_follows(world: World, tab: Tab) -> None:

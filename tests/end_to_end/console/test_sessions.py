@@ -1,5 +1,8 @@
 """Logins by key, token and one-time link, what ends a session, and what belongs to others."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
 from urllib.parse import urlsplit
 
 from playwright.async_api import expect
@@ -8,8 +11,11 @@ from core.domain.ids import UserId
 from core.store.accounts.identities import link_identity
 from core.store.database import Database
 from tests.api.issuing import IssuerServer, claims_of, signed, signing_key
+from tests.api.logging_in import LoginPages
 from tests.end_to_end.console.browser import Tab
 from tests.end_to_end.world import PROMPT, World, new_user
+
+KEY: Final = signing_key("console", "ES256")
 
 
 async def test_session_ends_by_logout_and_by_a_revoked_key(world: World, tab: Tab) -> None:
@@ -58,25 +64,57 @@ async def test_log_out_in_one_tab_ends_the_other(world: World, tab: Tab) -> None
     await expect(other.get_by_role("region", name="Budget")).to_be_visible()
 
 
-async def test_token_of_the_identity_provider_logs_in(world: World, tab: Tab) -> None:
-    page, key = tab.page, signing_key("console", "ES256")
-    url = world.stack.environment["OIDC_ISSUER"]
-    dsn = world.stack.environment["DATABASE_URL"]
+@asynccontextmanager
+async def _issuer(world: World) -> AsyncGenerator[IssuerServer]:
+    """Run the stack's identity provider. The user is linked to the subject of the user's id."""
+    url, dsn = (world.stack.environment[name] for name in ("OIDC_ISSUER", "DATABASE_URL"))
     async with Database.open(dsn, max_connections=1) as database, database.as_system() as conn:
-        await link_identity(conn, url, "auth0|ada", UserId(world.user.user_id))
-    async with IssuerServer.open(key, port=urlsplit(url).port or 0) as issuer:
+        await link_identity(conn, url, world.user.user_id, UserId(world.user.user_id))
+    parts = urlsplit(url)
+    async with IssuerServer.open(KEY, host="localhost", port=parts.port or 0) as issuer:
         assert issuer.url == url
+        yield issuer
+
+
+async def test_token_of_the_identity_provider_logs_in(world: World, tab: Tab) -> None:
+    page = tab.page
+    async with _issuer(world) as issuer:
         tab.allowed.append("401")  # Chromium logs each refused request
         await page.goto("/console/")
-        await page.get_by_label("API key or token").fill(signed(key, claims_of(url, "unknown")))
+        stranger = signed(KEY, claims_of(issuer.url, "stranger"))
+        await page.get_by_label("API key or token").fill(stranger)
         await page.get_by_role("button", name="Log in").click()
         await expect(page.get_by_role("alert")).to_contain_text("Authentication required")
-        await tab.log_in(signed(key, claims_of(url, "auth0|ada", scope="read")), "usage")
+        claims = claims_of(issuer.url, world.user.user_id, scope="read")
+        await tab.log_in(signed(KEY, claims), "usage")
     await expect(page.get_by_role("region", name="Budget")).to_be_visible()
     screens = page.get_by_role("navigation", name="Screens")
     await expect(screens.get_by_role("link", name="Executions")).to_be_visible()
     await expect(screens.get_by_role("link", name="Keys")).to_have_count(0)
     await expect(screens.get_by_role("link", name="Create")).to_have_count(0)
+
+
+async def test_login_at_the_identity_provider_keeps_a_form(world: World, tab: Tab) -> None:
+    page, user_id = tab.page, world.user.user_id
+    tab.allowed.append("401")  # Chromium logs each refused request
+    async with _issuer(world) as issuer:
+        tab.origins |= {issuer.url}
+        LoginPages(issuer=issuer, key=KEY, subject=user_id, client_id="console").install()
+        await page.goto("/console/oidc/callback?state=x&code=y")
+        await expect(page.get_by_role("alert")).to_contain_text("began in another browser")
+        await page.get_by_role("link", name="Log in with your identity provider").click()
+        await page.get_by_role("button", name=f"Continue as {user_id}").click()
+        await page.get_by_role("navigation").get_by_role("link", name="Create").click()
+        await page.get_by_label("What the video shows").fill(PROMPT)
+        end = "UPDATE api_keys SET revoked_at = now() WHERE user_id = $1 AND is_session RETURNING 1"
+        await world.rows(end, user_id)
+        await page.get_by_label("What the video shows").press("!")
+        dialog = page.get_by_role("dialog", name="The session has ended")
+        async with tab.context.expect_page() as opened:
+            await dialog.get_by_role("link", name="Log in with your identity provider").click()
+        await (await opened.value).get_by_role("button", name="Continue as").click()
+        await expect(dialog).to_have_count(0)
+    await expect(page.get_by_label("What the video shows")).to_have_value(f"{PROMPT}!")
 
 
 async def test_execution_of_another_user_is_not_shown(world: World, tab: Tab) -> None:
