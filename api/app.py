@@ -1,6 +1,6 @@
 """The HTTP application: its routes and its middleware."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import Depends, FastAPI
@@ -108,7 +108,7 @@ def create_app(
         app.include_router(captions.router)
         app.include_router(console_router())
     install_error_handlers(app)
-    _add_middleware(app, cors_origins, lambda: services.imports.limits.max_bytes)
+    _add_middleware(app, cors_origins)
     openapi.install(app, allow_variables)
     return app
 
@@ -118,10 +118,13 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _add_middleware(
-    app: FastAPI, cors_origins: Sequence[str], asset_bytes: Callable[[], int]
-) -> None:
-    """Add the middleware, innermost first. asset_bytes: the limit of an upload."""
+def _add_middleware(app: FastAPI, cors_origins: Sequence[str]) -> None:
+    """Add the middleware, innermost first."""
+
+    def asset_bytes() -> int:
+        services: Services = app.state.services
+        return services.imports.limits.max_bytes
+
     app.add_middleware(BodyLimits, asset_bytes=asset_bytes)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(RateHeaders)

@@ -95,7 +95,7 @@ class OperatorConsole:
         ticket = (await _body(request)).get("ticket")
         opened = self._sessions.open(ticket) if isinstance(ticket, str) else None
         if opened is None:
-            raise _no_session("The link has been used, or is too old.")
+            raise _no_session("The link has been used, is too old, or was made with other keys.")
         token, session = opened
         log.info("operator.session_opened", actor=session.actor)
         return _json({"token": token, "session": self._session_json(session)}, status=201)

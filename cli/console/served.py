@@ -134,7 +134,10 @@ def _text(key: str, value: object) -> str | None:
 @cache
 def _parameters(name: str) -> Mapping[str, TyperArgument | TyperOption]:
     """Return the parameters of a command that a request may set, by their JSON names."""
-    hidden = _ADDED | {"yes"} if SERVED[name] is Kind.COUNT else _ADDED
+    kind = SERVED[name]
+    if kind is Kind.CHECK:  # with options, a check may repair
+        return {}
+    hidden = _ADDED | {"yes"} if kind is Kind.COUNT else _ADDED
     return {
         _json_name(parameter): parameter
         for parameter in _all_parameters(name)

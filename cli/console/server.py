@@ -1,5 +1,6 @@
 """The process of the operator's console: its listener on loopback, until SIGTERM or SIGINT."""
 
+import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -91,7 +92,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise FailedError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        reason = os.strerror(error.errno) if error.errno is not None else str(error)
+        raise FailedError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
 def origin_of(listener: socket.socket) -> str:

@@ -3,6 +3,8 @@ import { Copy, Empty, Facts, Money } from "../shared/parts.js";
 import { duration, Time } from "../shared/time.js";
 import { html } from "../shared/view.js";
 
+/** The rows that a command lists at most. */
+const LIMIT = 100;
 const ID = /^(exec|job|usr|evt|end|key|pkey)_/;
 const INSTANT = /^\d{4}-\d\d-\d\dT/;
 const ISO = /(^at|At|Until|since)$/;
@@ -39,6 +41,7 @@ export function Table({ rows, columns, by, label, empty = "None." }) {
   const shown = (columns ?? Object.keys(rows[0])).map((each) => (Array.isArray(each) ? each : [each]));
   const isNumber = (name) => /Usd$|^usd$|Seconds$/.test(name) || typeof rows[0][name] === "number";
   return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table class="pile">
+    ${rows.length === LIMIT && html`<caption>The first ${LIMIT}. A filter shows others.</caption>`}
     <thead><tr>${shown.map(([name]) => html`<th class=${isNumber(name) ? "number" : ""}>${words(name)}</th>`)}</tr></thead>
     <tbody>${rows.map((row, at) => html`<tr key=${by ? row[by] : at}>${shown.map(([name, render]) => html`<td class=${isNumber(name) ? "number" : ""} data-label=${words(name)}>
       ${render ? render({ row }) : html`<${Value} name=${name} value=${row[name]} />`}</td>`)}</tr>`)}</tbody>

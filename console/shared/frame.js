@@ -13,11 +13,13 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
   const address = parts.length > 0 ? parts : [home];
   const found = findScreen(screens, address);
   const main = useRef(null);
+  const tabList = useRef(null);
   const isFirst = useRef(true);
   const key = address.join("/");
   useEffect(() => {
     if (!isFirst.current) main.current.focus();
     isFirst.current = false;
+    showCurrent(tabList.current);
     scrollTo(0, 0);
   }, [key]);
   const skip = (event) => {
@@ -28,7 +30,7 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
       <a class="brand" href=${href(home)}><span class="brand-mark" aria-hidden="true"></span>${brand}</a>
-      <nav aria-label="Screens">${tabs.map(({ path, nav }) => html`<a href=${href(path.join("/"))}
+      <nav aria-label="Screens" ref=${tabList}>${tabs.map(({ path, nav }) => html`<a href=${href(path.join("/"))}
         aria-current=${path[0] === address[0] ? "page" : undefined}>${nav}</a>`)}</nav>
       <div class="account">${children}</div>
     </header>
@@ -38,6 +40,12 @@ export function Frame({ brand, screens, tabs, home, session, children }) {
             session=${session} />`
         : html`<div class="page"><h1>Not found</h1><p>No screen has this address.</p></div>`}
     </main>`;
+}
+
+/** Bring the current tab in sight on a phone. scrollIntoView would also move where Tab continues. */
+function showCurrent(tabList) {
+  const tab = tabList.querySelector("[aria-current]");
+  if (tab) tabList.scrollLeft += tab.getBoundingClientRect().left - tabList.getBoundingClientRect().left;
 }
 
 /** A screen, fetched when it is first shown. It gets `session`, `query` and the values of its path. */

@@ -1,12 +1,16 @@
 """The API in process, on a real PostgreSQL and a real Temporal."""
 
 import base64
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import functools
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from starlette.datastructures import State
 from temporalio.client import Client
 
 from api.app import create_app
@@ -66,9 +70,16 @@ class Api:
 
 
 def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
+    url = SecretStr(database.application_dsn)
+    return _settings_of(temporal_address).model_copy(update={"database_url": url})
+
+
+@functools.cache
+def _settings_of(temporal_address: str) -> ApiProcess:
+    """Return the settings apart from the database. Reading them takes longer than most requests."""
     return ApiProcess.model_validate(
         {
-            "database_url": database.application_dsn,
+            "database_url": "postgresql://of-each-test/",
             "temporal_address": temporal_address,
             "temporal_namespace": "default",
             "s3_endpoint_url": "http://127.0.0.1:9",
@@ -93,9 +104,33 @@ def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
 @asynccontextmanager
 async def running_api(settings: ApiProcess) -> AsyncGenerator[Api]:
     async with open_services(settings) as services:
-        transport = httpx.ASGITransport(app=create_app(services))
-        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, timeout=30) as http:
-            yield Api(services=services, database=services.database, http=http, transport=transport)
+        with _app(services) as app:
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url=BASE_URL, timeout=30
+            ) as http:
+                yield Api(
+                    services=services, database=services.database, http=http, transport=transport
+                )
+
+
+_unused_apps: list[FastAPI] = []
+"""Applications of tests that have ended.
+
+FastAPI analyses each route at the first request to its router, which takes longer than most tests.
+"""
+
+
+@contextmanager
+def _app(services: Services) -> Generator[FastAPI]:
+    """Yield an application on these services alone.
+
+    After an error it is not used again.
+    """
+    app = _unused_apps.pop() if _unused_apps else create_app(services)
+    app.state = State({"services": services})
+    yield app
+    _unused_apps.append(app)
 
 
 @pytest.fixture(scope="session")

@@ -15,15 +15,8 @@ pytestmark = pytest.mark.guarantee("G1")
 ATTEMPTS = 3
 IN_FLIGHT = 5
 HELD_AT_ONCE = 14
-# Random faults at no exact point, which the other tests here do not hold.
-IN_FLIGHT_CASES = {
-    "temporal-dies",
-    "postgres-dies",
-    "s3-dies",
-    "all-die",
-    "workflows-reset",
-    "callback-to-the-dead",
-}
+IN_FLIGHT_CASES = {"all-die", "workflows-reset", "callback-to-the-dead"}
+"""Faults at no exact point. tests/end_to_end/test_kill.py kills each process alone."""
 SHORT = [case for case in ALL if not case.alone or case.name in IN_FLIGHT_CASES]
 
 

@@ -67,14 +67,19 @@ class Console:
 
     async def run(self, name: str, **values: object) -> Any:
         """Run a command after its dry run, which changes nothing."""
-        before = await self.audited()
+        before = await self.state(values)
         shown = await self.show(name, **values)
-        assert await self.audited() == before
+        assert await self.state(values) == before
         assert shown["result"]["dryRun"] is True
         answer = await self.http.post(f"/confirmations/{shown['confirmation']}")
         assert answer.status_code == 200, answer.text
         assert answer.json()["command"] == shown["command"]
         return answer.json()["result"]
+
+    async def state(self, values: Mapping[str, object]) -> tuple[object, ...]:
+        """Return what a dry run must not change: the job, the pauses, and the audit log."""
+        job = await self.read("jobs/show", job=str(values["job"])) if "job" in values else None
+        return job, await self.read("submits/show"), await self.audited()
 
     async def audited(self) -> list[AuditEntry]:
         async with self.database.as_system() as conn:
@@ -336,6 +341,7 @@ def test_sessions_and_dry_runs_end() -> None:
         ("providers/reset", {"provider": ["fal"]}, 422, "provider"),
         ("providers/reset", {"provider": "x" * 501}, 422, "provider"),
         ("submits/pause", {"provider": "none", "reason": "x"}, 422, "has ever used"),
+        ("ledger/check", {"repair": True}, 422, "repair"),
         ("users/create", {"name": "Eve"}, 404, "does not offer"),
         ("secrets/rotate", {}, 404, "does not offer"),
         ("overview", {}, 405, "GET"),

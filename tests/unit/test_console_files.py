@@ -7,8 +7,8 @@ from pathlib import Path
 
 CONSOLE = Path(__file__).parents[2] / "console"
 VENDOR = CONSOLE / "vendor"
-IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*)["']([^"']+)["']""")
-STATIC_IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*)["']([^"']+)["']""")
+IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*)["']([^"'\s,]+)["']""")
+STATIC_IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*)["']([^"'\s,]+)["']""")
 FIRST_SCREEN_BYTES = 100_000
 MAX_LINES = 300
 

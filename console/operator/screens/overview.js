@@ -21,7 +21,7 @@ export default function OverviewScreen() {
     ${data && html`<${Attention} items=${attention(data)} />
       <div class="two-columns">
         <div class="stack"><${MoneyPanels} data=${data} /><${Work} data=${data} /></div>
-        <div class="stack"><${Checks} data=${data} onChange=${reload} /></div>
+        <div class="stack"><${Checks} data=${data} onChange=${reload} /><${Waits} data=${data} /></div>
       </div>`}
   <//>`;
 }
@@ -34,6 +34,8 @@ function Attention({ items }) {
   <//>`;
 }
 
+const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+
 /** Return what an operator should look at, as `[address, sentence]`. */
 export function attention(data) {
   const { reconciler, today } = data;
@@ -42,10 +44,10 @@ export function attention(data) {
   return [
     ...data.refusing.map((each) => ["providers", `${each.provider} refuses paid calls: ${each.trippedCode}`]),
     ...data.paused.map((each) => ["providers", `Paid calls are paused (${each.scope}): ${each.reason}`]),
-    ...data.unknownSends.map((each) => ["jobs", `${each.provider}: ${each.number} sends without an answer, ${oldest(each.oldestSeconds)}`]),
-    ...data.openBills.map((each) => ["jobs", `${each.provider}: ${each.number} open bills, ${oldest(each.oldestSeconds)}`]),
+    ...data.unknownSends.map((each) => ["jobs", `${each.provider}: ${counted(each.number, "send")} without an answer, ${oldest(each.oldestSeconds)}`]),
+    ...data.openBills.map((each) => ["jobs", `${each.provider}: ${counted(each.number, "open bill")}, ${oldest(each.oldestSeconds)}`]),
     ...data.undelivered.filter(({ outcome }) => outcome.startsWith("webhook"))
-      .map((each) => ["webhooks", `${each.executions} results were paid but their webhook was not accepted (${each.outcome})`]),
+      .map((each) => ["webhooks", `${counted(each.executions, "result")} paid for, but the webhook was not accepted (${each.outcome})`]),
     !reconciler.leads && ["overview", "No worker leads the reconciler"],
     reconciler.lastSuccessSeconds > SILENT_SECONDS && ["overview", `The reconciler is silent for ${duration(reconciler.lastSuccessSeconds)}`],
     ...reconciler.late.map((each) => ["overview", `The task ${each.task} has not succeeded for ${duration(each.ageSeconds)}`]),
@@ -73,7 +75,11 @@ function MoneyPanels({ data }) {
 function Work({ data }) {
   return html`
     <${Panel} id="executions" title="Open executions"><${Table} rows=${data.executions} label="Open executions" /><//>
-    <${Panel} id="unknown" title="Sends without an answer"><${Table} rows=${data.unknownSends} label="Sends without an answer" /><//>
+    <${Panel} id="unknown" title="Sends without an answer"><${Table} rows=${data.unknownSends} label="Sends without an answer" /><//>`;
+}
+
+function Waits({ data }) {
+  return html`
     <${Panel} id="bills" title="Open bills"><${Table} rows=${data.openBills} label="Open bills" /><//>
     <${Panel} id="pending" title="Webhooks on their way"><${Table} rows=${data.pendingWebhooks} label="Webhooks on their way" /><//>`;
 }

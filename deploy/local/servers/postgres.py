@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from deploy.local.servers.process import Part, PartFailedError
 SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root; if the caller is root, it runs as this system user.
 SYSTEM_USER = "pgserver"
+QUICK_PASSWORDS = ("--set", "scram_iterations=1")
 
 
 def postgres(folder: Path, port: int, password: str, *, log: Path, durable: bool = True) -> Part:
     """Return PostgreSQL on 127.0.0.1:port with its data in `folder`/postgres.
 
-    durable: False turns fsync off, for tests: commits survive a killed process, but not a power
-    cut.
+    durable: False is for tests. Without fsync, commits survive a killed process, but not a power
+    cut. Passwords are hashed once, because tests open thousands of connections.
     """
     user = SYSTEM_USER if os.geteuid() == 0 else None
     data = folder.resolve() / "postgres"
@@ -43,7 +45,7 @@ def postgres(folder: Path, port: int, password: str, *, log: Path, durable: bool
         log=log,
         address=f"127.0.0.1:{port}",
         ready=partial(_answers, superuser_dsn(port, password)),
-        prepare=partial(_prepare, data, password, user),
+        prepare=partial(_prepare, data, password, user, () if durable else QUICK_PASSWORDS),
         user=user,
         folder=Path("/"),
         stop_signal=signal.SIGINT,  # a fast shutdown: ends sessions, writes a checkpoint
@@ -78,16 +80,16 @@ async def _answers(dsn: str) -> None:
     await connection.close()
 
 
-def _prepare(data: Path, password: str, user: str | None) -> None:
+def _prepare(data: Path, password: str, user: str | None, options: Sequence[str]) -> None:
     data.parent.mkdir(parents=True, exist_ok=True)
     if user is not None:
         _ensure_user(user)
         _check_reach(data.parent, user)
     if not (data / "PG_VERSION").exists():
-        _initialise(data, password, user)
+        _initialise(data, password, user, options)
 
 
-def _initialise(data: Path, password: str, user: str | None) -> None:
+def _initialise(data: Path, password: str, user: str | None, options: Sequence[str]) -> None:
     # Created under another name and renamed at the end, so that a killed start leaves no half-made
     # database.
     new, password_file = data.with_suffix(".new"), data.with_suffix(".password")
@@ -109,6 +111,7 @@ def _initialise(data: Path, password: str, user: str | None) -> None:
             "--encoding=UTF8",
             "--locale=C",
             "--no-sync",
+            *options,
         )
     finally:
         password_file.unlink()
