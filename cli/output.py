@@ -14,8 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-PIPED_WIDTH = 200
+PIPED_WIDTH = 1000
 """Columns where the output is not a terminal: wide enough that a row stays on one line."""
+LEAST_LAST_WIDTH = 30
+"""What the last cell of a row needs, whose text may continue on further lines."""
+SEPARATOR = 3
+"""Spaces between two cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,30 @@ def _rows_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | No
     names = list(columns or rows[0])
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in names:
-        table.add_column(heading(name), overflow="fold")
+        table.add_column(heading(name), overflow="fold", no_wrap=name != names[-1])
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in names))
-    out = StringIO()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+    if _least_width(rows, names) > width:  # a folded id could not be copied
+        return "\n\n".join(_record(row, names) for row in rows)
+    out = StringIO()
     Console(file=out, width=width, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def _least_width(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> int:
+    """Return the width of a table in which only the last cell of a row may be folded."""
+    widths = [
+        max(len(heading(name)), *(len(_cell(row.get(name))) for row in rows)) for name in names
+    ]
+    widths[-1] = min(widths[-1], LEAST_LAST_WIDTH)
+    return sum(widths) + SEPARATOR * (len(names) - 1)
+
+
+def _record(row: Mapping[str, object], names: Sequence[str]) -> str:
+    """Return a row as one line for each field."""
+    width = max(len(heading(name)) for name in names)
+    return "\n".join(f"{heading(name):<{width}}  {_cell(row.get(name))}" for name in names)
 
 
 def _field_lines(fields: Mapping[str, object]) -> list[str]:

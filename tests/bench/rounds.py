@@ -170,6 +170,7 @@ async def _reconciler(stack: AsyncExitStack, settings: WorkerProcess, client: Cl
         ),
         admission=activities.jobs.admission,
         task_queues=task_queues(activities.providers.known_names),
+        user_spend_alarm_usd=settings.user_spend_alarm_usd,
     )
 
 

@@ -6,11 +6,13 @@ from core.domain.ids import EventId, ExecutionId
 from core.domain.messages.webhooks import DeliveryOrder
 from core.store.database import Connection
 
+# A join would be planned for many rows, and read all executions; there are seldom any.
 LIST_PENDING = """
-SELECT w.user_id, w.event_id, w.delivery, w.execution_id, e.traceparent
-FROM webhooks AS w LEFT JOIN executions AS e ON e.execution_id = w.execution_id
-WHERE w.state = 'pending' AND w.attempt_due_at < now() - make_interval(secs => $1) AND w.event_id > $2
-ORDER BY w.event_id LIMIT $3
+SELECT user_id, event_id, delivery, execution_id,
+       (SELECT traceparent FROM executions AS e WHERE e.execution_id = w.execution_id) AS traceparent
+FROM webhooks AS w
+WHERE state = 'pending' AND attempt_due_at < now() - make_interval(secs => $1) AND event_id > $2
+ORDER BY event_id LIMIT $3
 """
 
 
