@@ -1,5 +1,6 @@
 """Plans, files, usage, keys and webhooks in the browser."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from PIL import Image
 from playwright.async_api import expect
 
+from deploy.local.product import run_tool
 from tests.end_to_end.console.browser import Tab, serious_violations
 from tests.end_to_end.world import MODELS, World
 
@@ -87,6 +89,37 @@ async def test_usage_is_the_money_of_the_month(world: World, tab: Tab) -> None:
     assert lines[1].split(",")[:3] == [day["date"], day["settled"], day["held"]]
     await page.get_by_role("link", name="Month before").click()
     await expect(page.get_by_text("Nothing was ordered in this month.")).to_be_visible()
+
+
+async def test_reached_share_of_the_limit_is_shown(world: World, tab: Tab) -> None:
+    tool = (world.stack.config, world.stack.environment, "cli", "users", "set-limits")
+    limit = ("--monthly-videos", "2", "--monthly-usd", "none")
+    await asyncio.to_thread(run_tool, *tool, world.user.user_id, *limit)
+    await world.ended(await world.generate())
+    await tab.log_in(world.user.api_key, "usage")
+    budget = tab.page.get_by_role("region", name="Budget")
+    await expect(budget).to_contain_text("50 % of the videos limit reached")
+    await expect(budget).to_contain_text("1 of 2")
+
+
+async def test_own_provider_key_pays_and_is_deleted(world: World, tab: Tab) -> None:
+    page = tab.page
+    secret = "r8_own-0123456789#console"
+    await tab.log_in(world.user.api_key, "keys")
+    own = page.get_by_role("region", name="Own keys at providers")
+    await own.get_by_label("Provider", exact=True).select_option("replicate")
+    await own.get_by_label("Key at the provider").fill(secret)
+    await own.get_by_role("button", name="Use this key").click()
+    row = own.get_by_role("row").filter(has_text="replicate")
+    await expect(row).to_contain_text("current")
+    await expect(page.locator("body")).not_to_contain_text(secret)
+    await row.get_by_role("button", name="Test").click()
+    await expect(row).to_contain_text("accepted")
+    execution_id = await world.generate(**MODELS["replicate"])
+    await world.ended(execution_id)
+    assert {line["account"] for line in await world.bill_of(execution_id)} == {"console"}
+    await row.get_by_role("button", name="Delete").click()
+    await expect(own.get_by_text("None: the service's keys are used.")).to_be_visible()
 
 
 async def test_key_is_made_limited_and_revoked(world: World, tab: Tab) -> None:
