@@ -25,21 +25,28 @@ def console_router() -> APIRouter:
         path: file for path, file in read_files().items() if not path.startswith(OPERATOR_FOLDER)
     }
     router = APIRouter(include_in_schema=False)
+    policies: list[str] = []  # the same for the life of the process, once it could be built
 
     async def read_file(request: Request, path: str) -> Response:
         file = files.get(path or INDEX)
         if file is None:
             raise not_found(CONSOLE_PATH)
+        if not policies:
+            policies.append(await _policy(services_of(request)))
         headers = {
             "Cache-Control": "no-cache",
-            "ETag": file.etag,
-            "Content-Security-Policy": await _policy(services_of(request)),
+            "ETag": f"W/{file.etag}",  # weak: of both encodings
+            "Vary": "Accept-Encoding",
+            "Content-Security-Policy": policies[0],
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Opener-Policy": "same-origin",
         }
         if file.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        return Response(file.content, media_type=file.media_type, headers=headers)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(file.content, media_type=file.media_type, headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        return Response(file.zipped, media_type=file.media_type, headers=headers)
 
     router.add_api_route(CONSOLE_PATH, _enter, methods=["GET"])
     router.add_api_route(f"{CONSOLE_PATH}/{{path:path}}", read_file, methods=["GET"])

@@ -1,5 +1,6 @@
 """The files in the folder `console/`, which the API and the operator's console serve."""
 
+import gzip
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,10 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleFile:
+    """zipped: the content in gzip."""
+
     content: bytes = field(repr=False)
+    zipped: bytes = field(repr=False)
     media_type: str
     etag: str
 
@@ -37,6 +41,7 @@ def _file(path: Path) -> ConsoleFile:
     content = path.read_bytes()
     return ConsoleFile(
         content=content,
+        zipped=gzip.compress(content, mtime=0),
         media_type=TYPES[path.suffix],
         etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
     )

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from playwright.async_api import expect
 
-from tests.end_to_end.console.browser import Tab
+from tests.end_to_end.console.browser import Tab, serious_violations
 from tests.end_to_end.world import MODELS, World
 
 MOST_ROWS: Final = 400
@@ -59,6 +59,7 @@ async def test_selected_executions_are_cancelled_and_retried_with_their_sums_sho
     await selection.get_by_role("button", name="Cancel 2 …").click()
     dialog = page.get_by_role("dialog", name="Cancel 2 executions?")
     await expect(dialog).to_contain_text(f"Spent{spent}Comes backup to {held}")
+    assert await serious_violations(page) == []
     await dialog.get_by_role("button", name="Cancel 2 executions").click()
     rows = page.locator(".execution")
     await expect(rows.filter(has_text="Cancelled")).to_have_count(2)
@@ -76,6 +77,7 @@ async def test_selected_executions_are_cancelled_and_retried_with_their_sums_sho
     await expect(refused.get_by_role("listitem").filter(has_text="Long 1")).to_contain_text(
         re.compile("budget", re.IGNORECASE)
     )
+    assert await serious_violations(page) == []
     await refused.get_by_role("button", name="Close").click()
 
     await _limit(world, nano_usd=None)

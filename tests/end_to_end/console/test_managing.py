@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from playwright.async_api import expect
 
-from tests.end_to_end.console.browser import Tab
+from tests.end_to_end.console.browser import Tab, serious_violations
 from tests.end_to_end.world import MODELS, World
 
 
@@ -44,6 +44,7 @@ async def test_plan_shows_errors_at_their_steps(world: World, tab: Tab) -> None:
     await expect(steps.filter(has_text="uses pictur")).to_have_count(1)
     await expect(order).to_have_count(0)
 
+    assert await serious_violations(page) == []
     params["image"] = {"step": "picture"}
     await text.fill(json.dumps({"version": 1, "steps": [picture, clip]}))
     await order.click()
@@ -96,6 +97,7 @@ async def test_key_is_made_limited_and_revoked(world: World, tab: Tab) -> None:
     await dialog.get_by_label("Name").fill("<script>alert(1)</script>")
     await dialog.get_by_label("generate").check()
     await dialog.get_by_label("At most a day").fill("1.5")
+    assert await serious_violations(page) == []
     await dialog.get_by_role("button", name="Make the key").click()
     secret = page.get_by_role("status").filter(has_text="only time")
     made = await secret.get_by_role("button", name="Copy").text_content()
@@ -125,6 +127,7 @@ async def test_endpoint_is_tested_and_a_webhook_sent_again(world: World, tab: Ta
     dialog = page.get_by_role("dialog", name="Webhook")
     await expect(dialog).to_contain_text("endpoint.test")
     await expect(dialog.get_by_role("list")).to_contain_text("answered 200", timeout=60_000)
+    assert await serious_violations(page) == []
     await dialog.get_by_role("button", name="Send again").click()
     await expect(dialog.get_by_text("answered 200")).to_have_count(2, timeout=60_000)
     await dialog.get_by_role("button", name="Close").click()

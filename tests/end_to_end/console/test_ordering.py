@@ -10,7 +10,7 @@ from typing import Any
 from playwright.async_api import expect
 
 from tests.end_to_end import test_approvals
-from tests.end_to_end.console.browser import Tab
+from tests.end_to_end.console.browser import Tab, serious_violations
 from tests.end_to_end.world import MODELS, PROMPT, World
 from tests.support.media_files import picture
 from tests.support.node import ROOT, link_package, needs_node
@@ -122,6 +122,7 @@ async def test_texts_of_providers_and_receivers_are_shown_as_text(world: World, 
     await expect(page.get_by_role("region", name="Steps")).to_contain_text(SCRIPT)
     await expect(page.get_by_role("region", name="Timeline")).to_contain_text(SCRIPT)
     await expect(page.get_by_role("region", name="Webhook")).to_contain_text(PROBE)
+    assert await serious_violations(page) == []
     await page.goto("/console/#/executions")
     await expect(page.locator(".execution")).to_contain_text(PROBE)
     await page.goto("/console/#/webhooks")
@@ -177,6 +178,7 @@ async def test_choice_is_made_with_the_rest_of_the_cost_shown(world: World, tab:
     await tab.log_in(world.user.api_key, f"executions/{execution_id}")
     option = waiting["options"][0]["step"]
     await page.get_by_role("radio", name=option).check()
+    assert await serious_violations(page) == []
     worst = waiting["rest"]["worst"].ljust(4, "0")
     await page.get_by_role("button", name=f"Take {option}, then pay at most ${worst}").click()
     await expect(page.get_by_role("region", name="Result")).to_be_visible()
