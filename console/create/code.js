@@ -4,7 +4,10 @@ import { html, useState } from "../shared/view.js";
 
 const LANGUAGES = { curl: curlOf, Python: pythonOf, TypeScript: typescriptOf };
 
-/** path: of the order. method: of the TypeScript client. order: the body, or null while it is incomplete. */
+/**
+ * path: of the order. method: of the TypeScript client. order: the body, or null while it is
+ * incomplete; with a plan for the method `create`.
+ */
 export function Code({ path, method, order }) {
   const [language, setLanguage] = useState("curl");
   if (!order) return null;
@@ -35,7 +38,7 @@ function curlOf({ path, order }) {
 const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 function pythonOf({ method, order }) {
-  const lines = Object.entries(order).map(([name, value]) => `    ${snake(name)}=${pythonValue(value)},`);
+  const lines = Object.entries(order).map(([name, value]) => `    ${snake(name)}=${pythonValue(value, "    ")},`);
   return [
     "from takeone import Takeone",
     "",
@@ -48,22 +51,29 @@ function pythonOf({ method, order }) {
   ].join("\n");
 }
 
-/** Return a literal of Python. JSON texts are texts of Python, too. */
-function pythonValue(value) {
+/** Return a literal of Python, objects with a line for each member. JSON texts are texts of Python, too. */
+function pythonValue(value, indent) {
   if (value === null) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
-  if (Array.isArray(value)) return `[${value.map(pythonValue).join(", ")}]`;
   if (typeof value !== "object") return JSON.stringify(value);
-  return `{${Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${pythonValue(each)}`).join(", ")}}`;
+  const inner = `${indent}    `;
+  const isList = Array.isArray(value);
+  const members = isList
+    ? value.map((each) => `${inner}${pythonValue(each, inner)},`)
+    : Object.entries(value).map(([name, each]) => `${inner}${JSON.stringify(name)}: ${pythonValue(each, inner)},`);
+  const [open, close] = isList ? "[]" : "{}";
+  return members.length === 0 ? open + close : [open, ...members, `${indent}${close}`].join("\n");
 }
 
 function typescriptOf({ method, order }) {
-  const lines = Object.entries(order).map(([name, value]) => `  ${name}: ${JSON.stringify(value)},`);
+  const { plan, ...options } = order;
+  const lines = Object.entries(options).map(([name, value]) => `  ${name}: ${JSON.stringify(value)},`);
+  const first = plan ? `${JSON.stringify(plan, null, 2)}, ` : "";
   return [
-    `import { Takeone } from ${JSON.stringify("takeone")};`,
+    'import { Takeone } from "takeone";',
     "",
     "const client = new Takeone();",
-    `const order = await client.executions.${method}({`,
+    `const order = await client.executions.${method}(${first}{`,
     ...lines,
     "});",
     "const done = await order.wait({ timeoutSeconds: 600 });",

@@ -5,6 +5,7 @@ import { Button, Money, Page, Panel, Problem } from "../shared/parts.js";
 import { useAction } from "../shared/resource.js";
 import { href, navigate } from "../shared/router.js";
 import { html, useRef, useState } from "../shared/view.js";
+import { Code } from "../create/code.js";
 import { QuotePanel, useQuote } from "../create/quote.js";
 import { EXAMPLES } from "./examples.js";
 import { errorsBySteps, parsePlan, usedSteps } from "./text.js";
@@ -20,6 +21,7 @@ export default function PlanScreen() {
   };
   const { plan, error: unreadable } = parsePlan(text);
   const { quote, error, isCurrent } = useQuote("/api/quotes", plan ? { plan } : null);
+  const order = plan && quote && isCurrent ? { plan, maxCost: quote.worst } : null;
   const { steps: wrong, rest } = errorsBySteps(error);
   const isPlaced = wrong.size > 0 && rest.length === 0;
   return html`<${Page} title="Plan" aside=${html`<${Examples} onChoose=${(example) => change(written(example))} />`}>
@@ -33,12 +35,13 @@ export default function PlanScreen() {
           <p class="quiet">A step uses the file of another one by <code>{"step": name}</code>. Files of your own
             are in${" "}<a href=${href("assets")}>Assets</a>: <code>{"asset": id}</code>.</p>
         <//>
+        <${Code} path="/api/executions" method="create" order=${order} />
       </div>
       <div class="stack">
         ${plan && html`<${Steps} plan=${plan} quote=${isCurrent ? quote : null} wrong=${wrong} />`}
         <${QuotePanel} quote=${quote} isCurrent=${isCurrent} steps=${false}
           error=${isPlaced ? null : error} />
-        <${Order} plan=${plan} quote=${isCurrent ? quote : null} />
+        <${Order} order=${order} />
       </div>
     </div>
   <//>`;
@@ -73,9 +76,8 @@ function Step({ step, errors, job }) {
   </li>`;
 }
 
-function Order({ plan, quote }) {
+function Order({ order }) {
   const keys = useRef({ text: "", key: "" });
-  const order = plan && quote && { plan, maxCost: quote.worst };
   const { run, busy, error } = useAction(async () => {
     const text = JSON.stringify(order);
     if (keys.current.text !== text) keys.current = { text, key: newOrderKey() };

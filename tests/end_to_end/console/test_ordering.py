@@ -1,6 +1,7 @@
 """Orders from the console: price before, one purchase, uploads, refusals, cancel, retry, choice."""
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -73,38 +74,46 @@ async def test_uploaded_picture_is_not_bought(world: World, tab: Tab) -> None:
 async def test_order_as_code_runs_in_each_language(world: World, tab: Tab, tmp_path: Path) -> None:
     page = tab.page
     prompt = """it's a "kite" & <b> $HOME \\ é"""
+    link_package(tmp_path)
+    await tab.log_in(world.user.api_key, "create")
+    await page.get_by_label("What the video shows").fill(prompt)
+    await page.get_by_label("Duration in seconds").select_option("2")
+    await page.get_by_label("Resolution").select_option("480p")
+    await _run_as_code(world, tab, tmp_path, before=0)
+    await page.get_by_role("link", name="Plan").click()
+    step = {"name": "picture", "kind": "image", "params": {"prompt": prompt}}
+    await page.get_by_label("The plan as JSON").fill(json.dumps({"version": 1, "steps": [step]}))
+    await _run_as_code(world, tab, tmp_path, before=3)
+    listed = (await world.api.get("/api/executions")).json()["data"]
+    assert [each["type"] for each in listed] == ["plan"] * 3 + ["generate-video"] * 3
+    assert {each["prompt"] for each in listed[3:]} == {prompt}
+    for alike in (listed[:3], listed[3:]):
+        ends = [await world.ended(each["id"]) for each in alike]
+        assert len({end["cost"]["estimated"] for end in ends}) == 1
+
+
+async def _run_as_code(world: World, tab: Tab, folder: Path, *, before: int) -> None:
+    """Run the shown programs in turn; each makes one order. before: the number of orders."""
+    code = tab.page.get_by_role("region", name="The same order as code")
     settings = {
         "TAKEONE_BASE_URL": world.stack.config.api_url,
         "TAKEONE_API_KEY": world.user.api_key,
         "PYTHONPATH": str(ROOT / "clients/python"),
         "NO_PROXY": "*",
+        "PATH": os.environ["PATH"],
     }
-    await tab.log_in(world.user.api_key, "create")
-    await page.get_by_label("What the video shows").fill(prompt)
-    await page.get_by_label("Duration in seconds").select_option("2")
-    await page.get_by_label("Resolution").select_option("480p")
-    code = page.get_by_role("region", name="The same order as code")
     programs = {
         "curl": ["bash", "-c"],
         "Python": [sys.executable, "-c"],
         "TypeScript": ["node", "--input-type=module", "-e"],
     }
-    link_package(tmp_path)
-    for number, (language, command) in enumerate(programs.items(), 1):
+    for number, (language, command) in enumerate(programs.items(), before + 1):
         await code.get_by_role("button", name=language).click()
         text = await code.locator("pre").text_content()
         assert text is not None
-        program = await asyncio.create_subprocess_exec(
-            *command, text, cwd=tmp_path, env={"PATH": os.environ["PATH"], **settings}
-        )
+        program = await asyncio.create_subprocess_exec(*command, text, cwd=folder, env=settings)
         assert await program.wait() == 0, text
         assert await _number_of_executions(world) == number
-    listed = (await world.api.get("/api/executions")).json()["data"]
-    assert {each["prompt"] for each in listed} == {prompt}
-    for each in listed:
-        assert (await world.ended(each["id"]))["cost"]["estimated"] == listed[0]["cost"][
-            "estimated"
-        ]
 
 
 async def test_texts_of_providers_and_receivers_are_shown_as_text(world: World, tab: Tab) -> None:
