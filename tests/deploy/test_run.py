@@ -22,6 +22,8 @@ from deploy.local.servers.process import PartFailedError
 from tests.support.stack_ports import free_stack_ports
 
 ROOT = Path(__file__).parents[2]
+PARTS = 7
+"""Temporal, sandbox, PostgreSQL, S3, API, worker, and the operator's console."""
 
 
 @pytest.fixture
@@ -63,22 +65,22 @@ def run(environment: dict[str, str], *arguments: str) -> Generator[subprocess.Po
             process.kill()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_demo_after_a_killed_start_makes_a_video_and_stops(
     environment: dict[str, str],
 ) -> None:
     folder = Path(environment["TAKEONE_DATA_DIR"])
     with run(environment, "up") as up:
-        deadline = time.monotonic() + 60
-        while len(noted(folder)) < 6 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while len(noted(folder)) < PARTS and time.monotonic() < deadline:
             time.sleep(0.1)
         up.kill()
     left = noted(folder)
-    assert len(left) == 6
+    assert len(left) == PARTS
     assert all(psutil.pid_exists(one["pid"]) for one in left)
 
     with run(environment, "demo") as demo:
-        said, _ = demo.communicate(timeout=120)
+        said, _ = demo.communicate(timeout=300)
     assert demo.returncode == 0, said
     assert all(f"Stopped {one['name']} (process {one['pid']})" in said for one in left)
     assert "100 %  completed image done, video done" in said
