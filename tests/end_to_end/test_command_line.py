@@ -173,6 +173,7 @@ async def test_login_stores_a_checked_key_and_never_prints_it(
     assert key not in "".join(each.out + each.err for each in printed)
 
 
+@pytest.mark.timeout(400)
 async def test_examples_of_the_page_run_one_after_the_other(
     world: World, takeone: CommandLine
 ) -> None:
