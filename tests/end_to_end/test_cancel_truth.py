@@ -94,7 +94,7 @@ async def _running(world: World, provider: str) -> str:
 async def _losing(world: World, provider: str) -> str:
     """The cancel will be acknowledged, and the video completes all the same."""
     await world.fault("cancel_loses", provider=provider, model=MODELS[provider]["videoModel"])
-    return await _video(world, provider, seconds=3.0)
+    return await _video(world, provider, seconds=10.0)
 
 
 async def _storing(world: World, provider: str) -> str:

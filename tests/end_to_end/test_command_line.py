@@ -121,14 +121,16 @@ async def test_failures_have_their_exit_codes(world: World, takeone: CommandLine
 async def test_interrupted_watch_leaves_the_execution_running(
     world: World, takeone: CommandLine
 ) -> None:
-    await world.settings(video_seconds=3)
+    await world.settings(video_seconds=600)  # longer than the command takes to start
     execution_id = await world.generate()
     process = await takeone.start("watch", execution_id)
     ended = await interrupt(process, after=" %")
     assert ended.code == 130
     assert f"Stopped watching; {execution_id} continues" in ended.err
     assert ended.out == ""
-    assert (await world.ended(execution_id))["status"] == "completed"
+    assert (await world.get(execution_id))["status"] == "running"
+    await world.cancel(execution_id)
+    assert (await world.ended(execution_id))["status"] == "cancelled"
 
 
 async def test_watch_prints_a_json_line_for_each_change(world: World, takeone: CommandLine) -> None:
