@@ -70,7 +70,7 @@ function typescriptOf({ method, order }) {
   const lines = Object.entries(options).map(([name, value]) => `  ${name}: ${JSON.stringify(value)},`);
   const first = plan ? `${JSON.stringify(plan, null, 2)}, ` : "";
   return [
-    'import { Takeone } from "takeone";',
+    `import { Takeone } from ${JSON.stringify("takeone")};`,
     "",
     "const client = new Takeone();",
     `const order = await client.executions.${method}(${first}{`,
