@@ -133,11 +133,12 @@ STAGES = {
     "running, answer lost": Stage(
         order=_running, lost={"fault": "drop_after_accept"}, charged=PART
     ),
-    "running, cancel loses": Stage(
-        order=_losing, status="completed", last="succeeded", charged=WHOLE
-    ),
+    # Before the video that completes in spite of its cancel: its file would use up the slow one.
     "storing": Stage(
         order=_storing, asked=False, status="completed", last="succeeded", charged=WHOLE
+    ),
+    "running, cancel loses": Stage(
+        order=_losing, status="completed", last="succeeded", charged=WHOLE
     ),
     "after the end": Stage(
         order=_ended, asked=False, status="completed", last="succeeded", charged=WHOLE
