@@ -56,11 +56,7 @@ class LogFilter:
     type: EventType | None = None
 
 
-LIST_WEBHOOKS = """
-SELECT w.event_id, w.type, w.endpoint_id, w.url, w.execution_id, w.generation, w.sequence, w.state, w.failed_reason,
-       w.delivery, w.created_at, w.ended_at, a.attempts, a.last_attempt_at, l.status_code AS last_status_code,
-       l.error AS last_error
-FROM webhooks AS w
+ATTEMPTS = """
 CROSS JOIN LATERAL (
     SELECT count(*) AS attempts, max(started_at) AS last_attempt_at FROM webhook_attempts WHERE event_id = w.event_id
 ) AS a
@@ -68,6 +64,14 @@ LEFT JOIN LATERAL (
     SELECT status_code, error FROM webhook_attempts
     WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
 ) AS l ON true
+""".strip()
+"""Joins: number and last start of the attempts of the webhook `w` as `a`, the last one as `l`."""
+LIST_WEBHOOKS = f"""
+SELECT w.event_id, w.type, w.endpoint_id, w.url, w.execution_id, w.generation, w.sequence, w.state, w.failed_reason,
+       w.delivery, w.created_at, w.ended_at, a.attempts, a.last_attempt_at, l.status_code AS last_status_code,
+       l.error AS last_error
+FROM webhooks AS w
+{ATTEMPTS}
 WHERE w.user_id = $1
   AND ($2::timestamptz IS NULL OR (w.created_at, w.event_id) < ($2::timestamptz, $3::text))
   AND ($4::text IS NULL OR w.execution_id = $4)
@@ -75,7 +79,7 @@ WHERE w.user_id = $1
   AND ($6::text IS NULL OR w.state = $6)
   AND ($7::text IS NULL OR w.type = $7)
 ORDER BY w.created_at DESC, w.event_id DESC LIMIT $8
-"""
+"""  # noqa: S608 - a constant
 
 
 async def list_webhooks(
@@ -97,20 +101,14 @@ async def list_webhooks(
     return [LogEntry(**_plain(row)) for row in rows]
 
 
-FIND_WEBHOOK = """
+FIND_WEBHOOK = f"""
 SELECT w.event_id, w.type, w.endpoint_id, w.url, w.execution_id, w.generation, w.sequence, w.state, w.failed_reason,
        w.delivery, w.created_at, w.ended_at, a.attempts, a.last_attempt_at, l.status_code AS last_status_code,
        l.error AS last_error, w.body
 FROM webhooks AS w
-CROSS JOIN LATERAL (
-    SELECT count(*) AS attempts, max(started_at) AS last_attempt_at FROM webhook_attempts WHERE event_id = w.event_id
-) AS a
-LEFT JOIN LATERAL (
-    SELECT status_code, error FROM webhook_attempts
-    WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
-) AS l ON true
+{ATTEMPTS}
 WHERE w.event_id = $1 AND w.user_id = $2
-"""
+"""  # noqa: S608 - a constant
 
 
 async def find_webhook(

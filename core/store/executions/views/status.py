@@ -13,6 +13,7 @@ from core.domain.money import NanoUsd
 from core.domain.states import ChargeState, CostBasis, ExecutionStatus, JobState
 from core.store.approvals.waiting import WaitingApproval, list_waiting
 from core.store.database import Connection
+from core.store.webhooks.delivery_log import ATTEMPTS
 
 NOTHING: Final = NanoUsd(0)
 
@@ -174,21 +175,15 @@ WHERE j.execution_id = ANY($1::text[])
 ORDER BY j.execution_id, s.position, j.generation, j.job_id
 """
 
-LIST_WEBHOOKS = """
+LIST_WEBHOOKS = f"""
 SELECT DISTINCT ON (w.execution_id) w.execution_id, w.event_id, w.state, w.failed_reason, w.ended_at,
        a.attempts, a.last_attempt_at, l.status_code AS last_status_code, l.error AS last_error
 FROM webhooks AS w
 JOIN executions AS e ON e.execution_id = w.execution_id AND e.generation = w.generation
-CROSS JOIN LATERAL (
-    SELECT count(*) AS attempts, max(started_at) AS last_attempt_at FROM webhook_attempts WHERE event_id = w.event_id
-) AS a
-LEFT JOIN LATERAL (
-    SELECT status_code, error FROM webhook_attempts
-    WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
-) AS l ON true
+{ATTEMPTS}
 WHERE w.execution_id = ANY($1::text[]) AND w.type <> 'execution.waiting_for_approval'
 ORDER BY w.execution_id, w.event_id DESC
-"""
+"""  # noqa: S608 - a constant
 
 
 async def find_execution(
